@@ -12,10 +12,10 @@ from analysis.report.build import cells_of_judge, list_judges, write
 from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
 from analysis.tables.cells import build_cells
+from analysis.tables.judges import check_judges, sanity_table
 from analysis.tables.render import to_markdown
 from analysis.tables.reward_probe import reward_probe_table
-from analysis.tables.sanity import check_judges, sanity_table
-from analysis.tables.separation_tables import signal_tables
+from analysis.tables.separation import signal_tables
 from analysis.tables.win_rates import win_rate_table
 from cme.runtime.command_line import exit_code
 

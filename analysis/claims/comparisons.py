@@ -14,8 +14,15 @@ from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, scored_quality
 from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import Tally
-from analysis.tables.builds import builds, by_build, number_of_seeds, on_common_builds
-from analysis.tables.cells import Cell, build_cells, place
+from analysis.tables.cells import (
+    Cell,
+    build_cells,
+    builds,
+    by_build,
+    number_of_seeds,
+    on_common_builds,
+    place,
+)
 from analysis.tables.render import format_interval
 from cme.records import CUT_START, RunRecord
 

@@ -15,8 +15,7 @@ from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label, plain_name, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.stats.metrics import WinRate, win_rate
-from analysis.tables.builds import number_of_seeds
-from analysis.tables.cells import Cell, place
+from analysis.tables.cells import Cell, number_of_seeds, place
 from analysis.tables.separation import Separation
 from cme.records import Generation, judge_name, points, verdicts_by_order
 

@@ -29,8 +29,7 @@ from analysis.stats.intervals import standard_error
 from analysis.stats.metrics import MIN_SEEDS, across_seeds_half_width, difference_with_interval, tally
 from analysis.stats.seeds import Component, combine_components, seed_component
 from analysis.tables.accuracy import accuracy_frame
-from analysis.tables.builds import by_build, number_of_seeds
-from analysis.tables.cells import Cell, place
+from analysis.tables.cells import Cell, by_build, number_of_seeds, place
 from analysis.tables.trajectory import greedy_change, greedy_quality
 from cme.records import RunRecord
 

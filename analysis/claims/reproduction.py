@@ -16,8 +16,8 @@ from analysis.claims.rules import UNTESTED, Result, Side
 from analysis.records.names import SCALES, judge_label, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
+from analysis.tables.judges import Checked, check_judges, judge_standing, sanity_failures
 from analysis.tables.render import Entry, Table, to_markdown
-from analysis.tables.sanity import Checked, check_judges, judge_standing, sanity_failures
 
 INTRO = """# Reproduction, claim by claim
 

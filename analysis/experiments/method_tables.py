@@ -24,14 +24,16 @@ from analysis.records.names import (
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, quality_change
 from analysis.tables.cells import cells_frame
-from analysis.tables.evidence import contrast_table, evidence_table, seed_table
 from analysis.tables.render import Entry, Table, format_interval, format_p_value, format_percent
 from analysis.tables.win_rates import (
     NOT_RUN,
     ceiling_entry,
+    contrast_table,
+    evidence_table,
     mark_stopped,
     quality_entry,
     rate_entry,
+    seed_table,
     stop_notes,
     win_rate_entry,
 )

@@ -38,7 +38,7 @@ from analysis.figures.style import UNTRAINED, Plot
 from analysis.records.names import STATED, judge_label, plain_name
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.tables.accuracy import percent
-from analysis.tables.builds import on_common_builds
+from analysis.tables.cells import on_common_builds
 from analysis.tables.render import Table
 
 

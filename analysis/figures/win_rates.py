@@ -9,7 +9,7 @@ from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, m
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
-from analysis.tables import controls as tables
+from analysis.tables import cells as tables
 from analysis.tables.cells import Cell
 from analysis.tables.findings import CONTROLS
 from analysis.tables.render import slug

@@ -154,6 +154,21 @@ def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     return _collect(records, ("stopped", *HISTORY), rows, {"stopped": bool} | dict.fromkeys(HISTORY, float))
 
 
+def group_runs(
+    records: Sequence[RunRecord], by: Sequence[str], labels: Mapping[str, str] | None = None
+) -> dict[tuple[Any, ...], list[RunRecord]]:
+    """The runs by some columns of their identity, in the order of the records.
+
+    `labels` gives the runs' methods by run id, by default `method_names`.
+    """
+    names = labels or method_names(records)
+    groups: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for record in records:
+        identity = run_identity(record, names)
+        groups.setdefault(tuple(identity[column] for column in by), []).append(record)
+    return groups
+
+
 def run_identity(record: RunRecord, names: Mapping[str, str]) -> dict[str, Any]:
     """The fields that identify a row's run."""
     return dict(zip(IDENTITY, RUN_FIELDS(record), strict=True)) | {"method": names[record.run_id]}

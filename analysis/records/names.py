@@ -150,6 +150,11 @@ def place_names(scale: str, family: str, regime: str) -> tuple[str, str]:
     return (family, regime) if scale == "imported" else (family_name(family), regime_name(regime))
 
 
+def place_heads(scale: str) -> tuple[str, str, str]:
+    """Headers of the columns with a cell's family, regime and reward; of imported outputs, what their labels name."""
+    return ("comparison", "against", "outputs of") if scale == "imported" else ("family", "regime", "reward")
+
+
 def generator_name(family: str, regime: str) -> str:
     """Display name of a generator, such as `Qwen pretrained` or `Qwen SFT`."""
     return f"{family_name(family)} {'SFT' if regime == 'sft' else regime}"

@@ -32,14 +32,13 @@ from analysis.sections.topics import (
     separation_section,
 )
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
-from analysis.tables.agreement import judges_tables
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.confounds import controlled_cells
-from analysis.tables.evidence import win_rate_tables
 from analysis.tables.findings import Finding, build_findings, headline
+from analysis.tables.judges import agreement_tables, check_judges, sanity_failures
 from analysis.tables.render import Table, slug
-from analysis.tables.sanity import check_judges, sanity_failures
 from analysis.tables.trajectory import fall_after_peak
+from analysis.tables.win_rates import win_rate_tables
 from cme.records import MAJORITY, RunRecord
 
 ABOUT = {
@@ -183,7 +182,7 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int,
     scale = records[0].scale
     by_judge = {judge: cells_of_judge(cells, judge) for judge in list_judges(cells)}
     tables = [table for of_judge in by_judge.values() for table in win_rate_tables(of_judge)]
-    tables += judges_tables(cells, records)
+    tables += agreement_tables(records)
     evidence = [table for table in tables if table.name.split("-")[0] in EVIDENCE]
     write_tables(tables, cells_frame(cells), out / "tables" / slug(scale))
     return Block(

@@ -16,15 +16,20 @@ from analysis.figures.style import Plot
 from analysis.figures.trajectory import trajectory_plots
 from analysis.sections.base import Part, Section, T, group_by_scale, write_part
 from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
-from analysis.tables.confound_tables import confound_tables
-from analysis.tables.confounds import ControlledCell, confound_frame
+from analysis.tables.confounds import ControlledCell, confound_frame, confound_tables
 from analysis.tables.drift import drift_frame, drift_table
 from analysis.tables.faults import fault_frame, fault_tables
+from analysis.tables.judges import sanity_frame, sanity_table
 from analysis.tables.render import Table, slug
 from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
-from analysis.tables.sanity import sanity_frame, sanity_table
-from analysis.tables.separation import Separation, group_by_data, published_frame, separation_frame
-from analysis.tables.separation_tables import published_table, separation_tables
+from analysis.tables.separation import (
+    Separation,
+    group_by_data,
+    published_frame,
+    published_table,
+    separation_frame,
+    separation_tables,
+)
 from analysis.tables.trajectory import trajectory_frame, trajectory_table
 from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRecord
 

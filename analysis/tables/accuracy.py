@@ -1,76 +1,48 @@
 """Accuracy on mathematics and lm-eval's capabilities: the untrained model and the trained policy on the same items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.records.frames import run_identity
-from analysis.records.names import family_name, method_names, plain_name, regime_name
+from analysis.records.frames import group_runs, pairs_frame
+from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import contrast
-from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
+from analysis.stats.intervals import MIN_PROMPTS, clustered_interval, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
 from analysis.tables.render import Entry, Table, format_interval
 from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import Capability, RunRecord
 
-ACCURACY_CELL = ("data", "family", "regime", "reward", "method")
-CAPABILITY_CELL = ("family", "regime", "reward", "method", "task", "metric")
+CELL = ("family", "regime", "reward", "method")
+SIDES = ("start_correct", "policy_correct")
 
 
-@dataclass(frozen=True, eq=False)
-class Grades:
-    """The grades of the responses that are graded on both sides (N,), with the prompt and the number of the run.
+def answered_pairs(runs: Sequence[RunRecord], policy: str = "final") -> pd.DataFrame:
+    """The pairs with a gold answer, with the grades of the untrained model's and of a policy's answer.
 
-    Two counts of responses that are left out: `no_answer`, the prompt has no right answer to compare with, and
-    `undecided`, the grade of either response is undecided.
+    The policy is the `final` or the `selected` one. A grade is NaN if it is undecided. `number` counts the runs.
     """
-
-    prompts: NDArray[np.object_]
-    runs: NDArray[np.int64]
-    start: Floats
-    policy: Floats
-    no_answer: int
-    undecided: int
-
-
-def collect_grades(runs: Sequence[RunRecord], policy: str = "final") -> Grades:
-    """The grades of the start's responses and of those of the `final` or the `selected` policy."""
-    rows, no_answer, undecided = [], 0, 0
-    for number, run in enumerate(runs):
+    chosen = []
+    for run in runs:
         assert run.accuracy is not None
-        after = run.accuracy.policy
         if policy == "selected" and run.accuracy.selected is not None:  # None: the final policy was selected
-            after = run.accuracy.selected
-        for pair, before_right, after_right in zip(run.pairs, run.accuracy.start, after, strict=True):
-            if pair.answer is None:
-                no_answer += 1
-            elif before_right is None or after_right is None:
-                undecided += 1
-            else:
-                rows.append((pair.prompt_id, number, float(before_right), float(after_right)))
-    frame = pd.DataFrame(rows, columns=["prompt", "run", "start", "policy"])
-    return Grades(
-        prompts=frame["prompt"].to_numpy(object),
-        runs=frame["run"].to_numpy(np.int64),
-        start=frame["start"].to_numpy(float),
-        policy=frame["policy"].to_numpy(float),
-        no_answer=no_answer,
-        undecided=undecided,
-    )
+            run = replace(run, accuracy=replace(run.accuracy, policy=run.accuracy.selected))
+        chosen.append(run)
+    pairs = pairs_frame(chosen)
+    pairs = pairs.assign(number=pd.factorize(pairs["run_id"])[0]).dropna(subset=["answer"])
+    return pairs.astype(dict.fromkeys(SIDES, float))
 
 
 def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
     """Correctness of the start's and the policy's answers by prompt and run, where both are graded."""
-    grades = collect_grades(runs, policy)
-    return (
-        tally(grades.start, grades.prompts, grades.runs),
-        tally(grades.policy, grades.prompts, grades.runs),
-    )
+    graded = answered_pairs(runs, policy).dropna(subset=SIDES)
+    prompts, numbers = graded["prompt_id"].to_numpy(object), graded["number"].to_numpy(int)
+    start, after = (tally(graded[side].to_numpy(float), prompts, numbers) for side in SIDES)
+    return start, after
 
 
 def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -80,29 +52,23 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
     bounds the change over seeds and prompts together; NaN below MIN_SEEDS.
     """
-    measured = [record for record in records if record.accuracy is not None]
-    names = method_names(measured)
     cells: dict[tuple[str, ...], list[RunRecord]] = {}
-    for record in measured:
-        identity = run_identity(record, names) | {"data": str(record.config["data"]["name"])}
-        cells.setdefault(tuple(identity[column] for column in ACCURACY_CELL), []).append(record)
+    for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
+        for run in group:
+            cells.setdefault((str(run.config["data"]["name"]), *key), []).append(run)
     rows = []
     for key, runs in cells.items():
-        policies = ("final", "selected") if all(run.selected is not None for run in runs) else ("final",)
-        for policy in policies:
-            grades = collect_grades(runs, policy)
-            prompts = len(set(grades.prompts))
-            start, after, change = (
-                tally(values, grades.prompts, grades.runs)
-                for values in (grades.start, grades.policy, grades.policy - grades.start)
-            )
-            across_seeds = contrast(after, start)
-            row: dict[str, Any] = dict(zip(ACCURACY_CELL, key, strict=True)) | {
+        for policy in ("final", "selected") if all(run.selected is not None for run in runs) else ("final",):
+            start, after = correct_by_prompt(runs, policy)
+            change = replace(after, sums=after.sums - start.sums)
+            across_seeds, prompts = contrast(after, start), len(start.prompts)
+            answered = answered_pairs(runs, policy)
+            row: dict[str, Any] = dict(zip(("data", *CELL), key, strict=True)) | {
                 "policy": policy,
                 "seeds": len({run.seed for run in runs}),
                 "prompts": prompts,
-                "no_answer": grades.no_answer,
-                "undecided": grades.undecided,
+                "no_answer": sum(len(run.pairs) for run in runs) - len(answered),
+                "undecided": int(answered[list(SIDES)].isna().any(axis=1).sum()),
             }
             for name, (value, lo, hi) in (
                 ("before", share_with_interval(start)),
@@ -111,10 +77,8 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             ):
                 bounds = (lo, hi) if prompts > 1 else (nan, nan)
                 row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
-            row |= {
-                "across_seeds_lo": across_seeds.across_seeds_lo / 100,
-                "across_seeds_hi": across_seeds.across_seeds_hi / 100,
-            }
+            row["across_seeds_lo"] = across_seeds.across_seeds_lo / 100
+            row["across_seeds_hi"] = across_seeds.across_seeds_hi / 100
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -183,38 +147,28 @@ def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     95 % interval bootstrapped over items that keeps all seeds of an item together; NaN for a metric that is not a mean
     over items.
     """
-    names = method_names(records)
     cells: dict[tuple[str, ...], list[Capability]] = {}
-    for record in records:
-        for measured in record.capabilities or []:
-            identity = run_identity(record, names) | {"task": measured.task, "metric": measured.metric}
-            cells.setdefault(tuple(identity[column] for column in CAPABILITY_CELL), []).append(measured)
+    for key, runs in group_runs(records, CELL).items():
+        for measured in (measured for run in runs for measured in run.capabilities or []):
+            cells.setdefault((*key, measured.task, measured.metric), []).append(measured)
     rows = []
-    for key, runs in cells.items():
+    for key, seeds in cells.items():
         lo, hi = nan, nan
-        if all(run.before_items and run.after_items for run in runs):
-            before, after = (
-                np.array([item for items in side for item in items or []], dtype=float)
-                for side in ([run.before_items for run in runs], [run.after_items for run in runs])
-            )
-            items = np.concatenate([np.arange(len(run.before_items or [])) for run in runs]).astype(object)
-            lo, hi = clustered_interval(after - before, items)
-        stderr = (runs[0].before_stderr, runs[0].after_stderr if len(runs) == 1 else None)
-        before_stderr, after_stderr = (nan if error is None else error for error in stderr)
-        rows.append(
-            dict(zip(CAPABILITY_CELL, key, strict=True))
-            | {
-                "seeds": len(runs),
-                "items": runs[0].n,
-                "before": float(np.mean([run.before for run in runs])),
-                "before_stderr": before_stderr,
-                "after": float(np.mean([run.after for run in runs])),
-                "after_stderr": after_stderr,
-                "change": float(np.mean([run.after - run.before for run in runs])),
-                "change_lo": lo,
-                "change_hi": hi,
-            }
-        )
+        if all(one.before_items and one.after_items for one in seeds):
+            changes = [np.subtract(one.after_items or [], one.before_items or []) for one in seeds]
+            items = np.concatenate([np.arange(len(change)) for change in changes]).astype(object)
+            lo, hi = clustered_interval(np.concatenate(changes), items)
+        stderr = {
+            "before": seeds[0].before_stderr,
+            "after": seeds[0].after_stderr if len(seeds) == 1 else None,
+        }
+        row: dict[str, Any] = dict(zip((*CELL, "task", "metric"), key, strict=True))
+        row |= {"seeds": len(seeds), "items": seeds[0].n}
+        for side, error in stderr.items():
+            row[side] = float(np.mean([getattr(one, side) for one in seeds]))
+            row[f"{side}_stderr"] = nan if error is None else error
+        change = float(np.mean([one.after - one.before for one in seeds]))
+        rows.append(row | {"change": change, "change_lo": lo, "change_hi": hi})
     return pd.DataFrame(rows)
 
 

@@ -1,21 +1,23 @@
 """Cells, the unit of every table: one method on one family and regime at one scale, with its seeds pooled."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from math import nan
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.records.builds import seed_names
+from analysis.records.builds import OFFSET, seed_names
+from analysis.records.ceiling import ceiling
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
-from analysis.stats.agreement import Agreement, agreement
-from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import Floats, holm_adjusted
+from analysis.stats.agreement import Agreement
+from analysis.stats.contrasts import Contrast, contrast, tally_rows
+from analysis.stats.intervals import holm_adjusted
 from analysis.stats.metrics import (
     Quality,
     SeedSpread,
@@ -26,17 +28,18 @@ from analysis.stats.metrics import (
     tally,
     win_rate,
 )
-from analysis.stats.position_bias import (
-    first_position_share,
-    half_scored,
-    has_both_orders,
-    position_consistency,
-)
+from analysis.stats.position_bias import has_both_orders
 from analysis.stats.power import prompts_needed
-from analysis.tables.builds import on_common_builds
-from analysis.tables.controls import Controls
-from analysis.tables.sanity import Checked, Standing, judge_standing
-from cme.records import MAJORITY, RunRecord
+from analysis.tables.judges import (
+    Checked,
+    Standing,
+    judge_standing,
+    order_columns,
+    panel_agreement,
+    position_bias,
+    rate_of,
+)
+from cme.records import CUT_START, MAJORITY, Comparison, RunRecord, Verdict
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
 CELL = ("judge", *PLACE)
@@ -45,11 +48,54 @@ VERIFIER_OVERLAP = re.compile(r"judge\.\S+ is (of the family of )?the verifier\b
 """A recorded warning, as `experiments.config.family_overlap` words it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What the win rates of some runs are read against; each is computed when it is first used.
+
+    The cut start is the untrained model's own responses, cut short. A policy that wins no more than they do has shown
+    only that it ends earlier.
+    """
+
+    runs: Sequence[RunRecord]
+    judge: str
+
+    @cached_property
+    def ceiling(self) -> float:
+        """The win rate of a perfect policy in percent, NaN where the truth is unknown."""
+        known = ceiling(self.runs)
+        return nan if known is None else known
+
+    @cached_property
+    def cut_start(self) -> WinRate | None:
+        """The win rate of the cut start against the untrained model; None if no run was compared with it."""
+
+        def turned(verdict: Verdict) -> Verdict:  # there the untrained model takes the policy's place
+            return replace(verdict, policy_first=not verdict.policy_first)
+
+        return self._rate((run, map(turned, c.start or [])) for run, c in self._comparisons)
+
+    @cached_property
+    def against_cut_start(self) -> WinRate | None:
+        """The win rate of the policy against the cut start; None if no run was compared with it."""
+        return self._rate((run, c.policy) for run, c in self._comparisons)
+
+    @property
+    def _comparisons(self) -> list[tuple[RunRecord, Comparison]]:
+        return [(run, c) for run in self.runs for c in run.comparisons or [] if c.name == CUT_START]
+
+    def _rate(self, judged: Iterable[tuple[RunRecord, Iterable[Verdict]]]) -> WinRate | None:
+        """The win rate over this judge's verdicts on several runs."""
+        runs = [replace(run, verdicts=list(verdicts), further_judges=None) for run, verdicts in judged]
+        frame = verdicts_frame(runs)
+        own = frame[frame["judge"] == self.judge]
+        return rate_of(own) if len(own) else None
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell and the statistics of its verdicts, computed on the verdicts that count in `win`.
 
-    `standing`: whether its judge passes a sanity check (`sanity.judge_standing`). `overlaps`: the warnings that the
+    `standing`: whether its judge passes a sanity check (`judges.judge_standing`). `overlaps`: the warnings that the
     judge is the verifier or of its family. `both_orders`: whether pairs were judged in both orders; `combined`: whether
     a pair has one verdict from both. `first_shown` and `consistent` are by the verdicts of each order alone. `p_holm`:
     the win rate's p-value, corrected over the cells of its scale and judge. `outcomes`: the numbers of verdicts that
@@ -100,9 +146,9 @@ def build_cells(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -
         for key, verdicts in by_order[by_order["panel"].notna()].groupby(["panel", *PLACE], sort=False)
         if verdicts["judge"].nunique() > 2  # two members and the majority
     }
-    adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
     tables = pd.Series([f"{cell.scale}\n{cell.judge}" for cell in cells], dtype=object)
-    adjusted = adjusted.groupby(tables).transform(lambda p: holm_adjusted(p.to_numpy(float)))
+    p_values = pd.Series([cell.win.p for cell in cells], dtype=float)
+    adjusted = p_values.groupby(tables).transform(lambda p: holm_adjusted(p.to_numpy(float)))
     return [
         replace(
             cell,
@@ -124,65 +170,72 @@ def cell_of(
     `alone` has the verdicts of each order alone.
     """
     identity: dict[str, str] = {name: verdicts[name].iloc[0] for name in CELL}
-    runs = tuple(dict.fromkeys(verdicts["run_id"]))
+    run_ids = tuple(dict.fromkeys(verdicts["run_id"]))
+    runs = [by_id[run_id] for run_id in run_ids]
     points, _, _, half = order_columns(verdicts)
-    prompts = verdicts["prompt_id"].to_numpy(object)
-    seeds = verdicts["seed"].to_numpy(int)
-    won_alone, policy_first, pairs, half_alone = order_columns(alone)
-    counted_alone = np.where(half_alone, nan, won_alone)
+    prompts, seeds = verdicts["prompt_id"].to_numpy(object), verdicts["seed"].to_numpy(int)
     counted, before, after = (
         np.where(half, nan, verdicts[name].to_numpy(float))
         for name in ("points", "score_start", "score_policy")
     )
+    _, policy_first, pairs, _ = order_columns(alone)
+    first_shown, consistent = position_bias(alone)
     return Cell(
         **identity,
-        runs=runs,
-        standing=judge_standing(identity["judge"], [by_id[run] for run in runs], checked),
-        overlaps=tuple(dict.fromkeys(text for run in runs for text in verifier_overlaps(by_id[run]))),
+        runs=run_ids,
+        standing=judge_standing(identity["judge"], runs, checked),
+        overlaps=tuple(dict.fromkeys(w for run in runs for w in run.warnings if VERIFIER_OVERLAP.match(w))),
         win=win_rate(points, prompts, half),
         p_holm=nan,
         outcomes=(int((counted == 1).sum()), int((counted == 0.5).sum()), int((counted == 0).sum())),
         seeds=seed_spread(counted, prompts, seeds),
-        first_shown=first_position_share(counted_alone, policy_first),
-        consistent=position_consistency(counted_alone, policy_first, pairs),
+        first_shown=first_shown,
+        consistent=consistent,
         both_orders=has_both_orders(policy_first, pairs),
         combined=len(alone) > len(verdicts),
         quality=quality_change(before, after, prompts),
         agreement=None,
         tally=tally(counted, prompts, seeds),
-        controls=Controls([by_id[run] for run in runs], identity["judge"]),
-        stopped=tuple(stop_reason(by_id[run]) for run in runs if by_id[run].stopped is not None),
-        untrained=tuple(
-            f"seed {by_id[run].seed}: {by_id[run].untrained}, so both sides are the untrained model"
+        controls=Controls(runs, identity["judge"]),
+        stopped=tuple(
+            f"seed {seed_names([run.seed])} stopped after step {run.last_step}: {run.stopped}"
             for run in runs
-            if by_id[run].untrained is not None
+            if run.stopped is not None
+        ),
+        untrained=tuple(
+            f"seed {run.seed}: {run.untrained}, so both sides are the untrained model"
+            for run in runs
+            if run.untrained is not None
         ),
     )
 
 
-def order_columns(
-    verdicts: pd.DataFrame,
-) -> tuple[Floats, NDArray[np.bool_], NDArray[np.object_], NDArray[np.bool_]]:
-    """Points, order and pair of each verdict (N,), and whether its pair is unscored in the other order."""
-    points = verdicts["points"].to_numpy(float)
-    policy_first = verdicts["policy_first"].to_numpy(bool)
-    pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
-    return points, policy_first, pairs, half_scored(points, policy_first, pairs)
+def builds(tally: Tally) -> set[int]:
+    """The builds of a tally's seeds (`records.builds`), numbered from 0."""
+    return {int(seed) // OFFSET for seed in tally.seeds}
 
 
-def verifier_overlaps(record: RunRecord) -> list[str]:
-    """The warnings of a run that its judge is the verifier or of the verifier's family."""
-    return [text for text in record.warnings if VERIFIER_OVERLAP.match(text)]
+def of_builds(tally: Tally, chosen: Collection[int]) -> Tally:
+    """The tally of the seeds of some builds."""
+    columns = np.isin(tally.seeds // OFFSET, list(chosen))
+    kept = Tally(tally.prompts, tally.seeds[columns], tally.sums[:, columns], tally.counts[:, columns])
+    return tally_rows(kept, np.flatnonzero(kept.counts.sum(axis=1) > 0))
 
 
-def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
-    """Agreement of a panel's members on one cell."""
-    votes = verdicts[~verdicts["judge"].str.endswith(f": {MAJORITY}")]
-    keys = ["run_id", "prompt_id", "policy_first"]
-    table = votes.set_index([*keys, "judge"])["points"].unstack("judge")
-    judges = tuple(str(name).split(": ", 1)[1] for name in table.columns)
-    prompts = table.index.get_level_values("prompt_id").to_numpy(object)
-    return agreement(table.to_numpy(float), prompts, judges)
+def by_build(tally: Tally) -> dict[int, Tally]:
+    """The tally of each build."""
+    return {build: of_builds(tally, {build}) for build in sorted(builds(tally))}
+
+
+def on_common_builds(one: Tally, other: Tally) -> tuple[Tally, Tally]:
+    """Both tallies on the builds that both have; empty if they have none in common."""
+    common = builds(one) & builds(other)
+    return of_builds(one, common), of_builds(other, common)
+
+
+def number_of_seeds(tally: Tally) -> int:
+    """The number of seeds of each build."""
+    return len({int(seed) % OFFSET for seed in tally.seeds})
 
 
 def build_contrasts(
@@ -219,11 +272,6 @@ def place(cell: Cell) -> str:
     return generator_name(cell.family, cell.regime)
 
 
-def stop_reason(record: RunRecord) -> str:
-    """The seed and step at which a run stopped, with the reason."""
-    return f"seed {seed_names([record.seed])} stopped after step {record.last_step}: {record.stopped}"
-
-
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row per cell, numbers unrounded: win rates in percent, quality in the judge's unit.
 
@@ -244,56 +292,43 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame([row_of(cell) | contrasts.get(id(cell), no_contrast) for cell in cells])
 
 
-def row_of(cell: Cell) -> dict[str, str | float | None]:
+def row_of(cell: Cell) -> dict[str, Any]:
     """A cell as one flat row."""
+
+    def pick(value: Any, fields: str, prefix: str = "") -> dict[str, Any]:
+        names = fields.split()
+        return {f"{prefix}{name}": None if value is None else getattr(value, name) for name in names}
+
     win, seeds, agreed, quality = cell.win, cell.seeds, cell.agreement, cell.quality
     cut, against_cut = cell.controls.cut_start, cell.controls.against_cut_start
-    identity = ("scale", "judge", *PLACE[1:])
-    return dict(zip(identity, attrgetter(*identity)(cell), strict=True)) | {
+    return {
+        **pick(cell, "scale judge family regime reward verifier method"),
         "win_rate": win.rate,
-        "lo": win.lo,
-        "hi": win.hi,
-        "boot_lo": win.boot_lo,
-        "boot_hi": win.boot_hi,
-        "p": win.p,
+        **pick(win, "lo hi boot_lo boot_hi p"),
         "p_holm": cell.p_holm,
         "detectable": win.detectable,
         "prompts_for_5": prompts_needed(win.sd, 5) if win.sd > 0 else None,
         "n_prompts": win.prompts,
         "n_verdicts": win.verdicts,
-        "unscored": win.unscored,
-        "half_scored": win.half_scored,
+        **pick(win, "unscored half_scored"),
         "both_orders": cell.both_orders,
-        "worst_lo": win.worst_lo,
-        "worst_hi": win.worst_hi,
+        **pick(win, "worst_lo worst_hi"),
         "seeds": seed_names(seeds.rates),
         "seed_rates": " ".join(map(str, seeds.rates.values())),
-        "seed_mean": seeds.mean,
-        "seed_std": seeds.std,
-        "seed_low": seeds.low,
-        "seed_high": seeds.high,
-        "seed_iqm": seeds.iqm,
-        "win_rate_across_seeds_lo": seeds.across_seeds_lo,
-        "win_rate_across_seeds_hi": seeds.across_seeds_hi,
-        "seed_iqm_lo": seeds.iqm_lo,
-        "seed_iqm_hi": seeds.iqm_hi,
-        "first_shown": cell.first_shown,
-        "consistent": cell.consistent,
+        **pick(seeds, "mean std low high iqm", "seed_"),
+        **pick(seeds, "across_seeds_lo across_seeds_hi", "win_rate_"),
+        **pick(seeds, "iqm_lo iqm_hi", "seed_"),
+        **pick(cell, "first_shown consistent"),
         "agreement": agreed.alike if agreed else None,
-        "kappa": agreed.kappa if agreed else None,
-        "kappa_lo": agreed.lo if agreed else None,
-        "kappa_hi": agreed.hi if agreed else None,
-        "quality_start": quality.start if quality else None,
-        "quality_policy": quality.policy if quality else None,
-        "difference": quality.difference if quality else None,
-        "difference_lo": quality.lo if quality else None,
-        "difference_hi": quality.hi if quality else None,
+        **pick(agreed, "kappa"),
+        **pick(agreed, "lo hi", "kappa_"),
+        **pick(quality, "start policy", "quality_"),
+        **pick(quality, "difference"),
+        **pick(quality, "lo hi", "difference_"),
         "ceiling": cell.controls.ceiling,
         "cut_start": cut.rate if cut else None,
-        "cut_start_lo": cut.lo if cut else None,
-        "cut_start_hi": cut.hi if cut else None,
+        **pick(cut, "lo hi", "cut_start_"),
         "against_cut_start": against_cut.rate if against_cut else None,
-        "against_cut_start_lo": against_cut.lo if against_cut else None,
-        "against_cut_start_hi": against_cut.hi if against_cut else None,
+        **pick(against_cut, "lo hi", "against_cut_start_"),
         "stopped": "; ".join(cell.stopped),
     }

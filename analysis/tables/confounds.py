@@ -15,7 +15,7 @@ the judge `truth` has the noise alone, and the additional distance of another ju
 remove the bias and nothing else; its effect on the oracle's verdicts, which have no bias, is an error of the control.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
@@ -23,19 +23,28 @@ from operator import attrgetter
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.records.names import method_names, sort_names
-from analysis.stats.intervals import SEED, Floats
-from analysis.stats.logistic import Codes, Controlled, controlled_rate
-from analysis.stats.position_bias import half_scored
+from analysis.records.frames import Frames
+from analysis.records.names import REGIMES, method_names, order_key, place_heads, regime_name, sort_names
+from analysis.stats.intervals import SEED, Floats, interval_excludes
+from analysis.stats.logistic import Controlled, controlled_rate
 from analysis.tables.cells import CELL, Cell
-from cme.records import Generation, RunRecord, judge_name, points, scores
+from analysis.tables.judges import order_columns
+from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows
+from analysis.tables.win_rates import (
+    NEVER_BOLD,
+    OPEN,
+    list_order,
+    method_key,
+    names_of,
+    table_name,
+    table_subject,
+)
+from cme.records import RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {
     "length": {"tanh length": "length"},
-    "length, linear": {"length": "length"},
     "surprisal": {"surprisal": "surprisal"},
     "both": {"tanh length": "length", "surprisal": "surprisal"},
 }
@@ -52,25 +61,24 @@ JUDGES: dict[str, dict[str, float]] = {
 """Weights of the simulated judges, in logits per unit of quality, per character and per nat/token."""
 TESTED = ("length", "surprisal", "both")
 """The controls whose errors are measured."""
+UNITS = {"length": "characters", "surprisal": "nats/token"}
+DECIMALS = {"length": 1, "surprisal": 2}
+BINS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class ControlledCell:
-    """A cell's verdicts that count in its win rate (N,) and its win rates under every control.
+    """A cell with its verdicts that count in its win rate, and its win rates under every control.
 
-    `points` are the policy's. `differences`, policy minus start, are `length` in characters, `surprisal` in nats per
-    token (NaN where unmeasured) and, under the oracle, `quality`. `identical`: the two responses are the same text.
-    `measured_by` is the language model that measured the surprisal, empty if none did. `method` is the raw name of the
+    The columns of `verdicts`: `points` of the policy; `prompt`, a number; the differences, policy minus start, in
+    `length` (characters), `surprisal` (nats per token, NaN where unmeasured) and, under the oracle, `quality`; whether
+    the responses are `identical`; and the `language_model` that measured the surprisal. `method` is the raw name of the
     cell's method. `simulated`: the points are those of a simulated judge, and `cell` stays the oracle's.
     """
 
     cell: Cell
     method: str
-    measured_by: NDArray[np.str_]
-    points: Floats
-    prompts: Codes
-    differences: Mapping[str, Floats]
-    identical: NDArray[np.bool_]
+    verdicts: pd.DataFrame
     simulated: bool = False
 
     @property
@@ -81,12 +89,12 @@ class ControlledCell:
     @cached_property
     def models(self) -> list[str]:
         """The language models that measured the surprisal."""
-        return sort_names(str(model) for model in np.unique(self.measured_by) if model)
+        return sort_names(self.verdicts["language_model"].dropna())
 
     @property
     def unmeasured(self) -> int:
         """Number of verdicts without surprisal, which the controls for it leave out."""
-        return int(np.isnan(self.differences["surprisal"]).sum())
+        return int(self.verdicts["surprisal"].isna().sum())
 
     @cached_property
     def rates(self) -> dict[str, Controlled]:
@@ -94,109 +102,77 @@ class ControlledCell:
         win = self.cell.win
         raw = Controlled(win.rate, win.lo, win.hi, prompts=win.scored)
         if self.simulated:
-            raw = controlled_rate(self.points, {}, self.prompts)
+            raw = self.rate_given({})
         return {RAW: raw} | {control: self.rate_under(control) for control in CONTROLS}
 
     def rate_under(self, control: str) -> Controlled:
         """The win rate under one control, over the verdicts whose differences are known."""
-        columns = {name: self.covariate(column) for name, column in CONTROLS[control].items()}
-        known = ~np.isnan(np.sum(list(columns.values()), axis=0))
-        if not known.any():
-            return Controlled(nan, nan, nan, reason="surprisal was not measured")
-        columns = {name: values[known] for name, values in columns.items()}
-        return controlled_rate(self.points[known], columns, self.prompts[known])
+        return self.rate_given({name: self.covariate(column) for name, column in CONTROLS[control].items()})
 
-    def covariate(self, difference: str) -> Floats:
+    def rate_given(self, columns: Mapping[str, "pd.Series[float]"]) -> Controlled:
+        """The win rate at 0 in the columns, over the verdicts that have them all."""
+        known = self.verdicts.assign(**columns)[["points", "prompt", *columns]].dropna()
+        if known.empty:
+            return Controlled(nan, nan, nan, reason="surprisal was not measured")
+        differences = {name: known[name].to_numpy(float) for name in columns}
+        return controlled_rate(known["points"].to_numpy(float), differences, known["prompt"].to_numpy(int))
+
+    def covariate(self, difference: str) -> "pd.Series[float]":
         """A difference as the controls use it: surprisal in standard deviations within each language model.
 
         The nats of two models are not comparable, while no difference is the same under both.
         """
-        values = self.differences[difference]
+        values = self.verdicts[difference]
         if difference != "surprisal" or len(self.models) < 2:
             return values
-        of_model = pd.Series(values).groupby(self.measured_by)
-        spread = of_model.transform("std").to_numpy()
-        return np.where(spread > 0, values / np.where(spread > 0, spread, 1), values)
+        spread = values.groupby(self.verdicts["language_model"]).transform("std")
+        return values / spread.where(spread > 0, 1)
 
 
 def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
     """The verdicts of each cell with their pairs' differences; cells without a verdict that counts are left out."""
-    by_id = {record.run_id: record for record in records}
-    methods = method_names(records, raw=True)
-    codes: dict[str, int] = {}
+    frames, methods = Frames(records), method_names(records, raw=True)
+    pairs = frames.pairs.assign(
+        length=frames.pairs["policy_response"].str.len() - frames.pairs["start_response"].str.len(),
+        surprisal=frames.pairs["policy_surprisal"] - frames.pairs["start_surprisal"],
+        identical=frames.pairs["policy_response"] == frames.pairs["start_response"],
+    )
+    pairs = pairs[["run_id", "prompt_id", "length", "surprisal", "identical"]]
+    verdicts = frames.verdicts.merge(pairs, "left", on=["run_id", "prompt_id"])
+    verdicts = verdicts.merge(frames.runs[["run_id", "language_model"]], "left", on="run_id")
+    verdicts["prompt"] = pd.factorize(verdicts["prompt_id"])[0]
+    verdicts["quality"] = (verdicts["score_policy"] - verdicts["score_start"]).where(
+        verdicts["judge"] == ORACLE
+    )
+    of_judge = dict(iter(verdicts.groupby(["judge", "run_id"])))
     controlled = []
     for cell in cells:
-        runs = [by_id[run] for run in cell.runs]
-        rows = [row for run in runs for row in verdict_rows(run, cell.judge, codes)]
-        pairs, first, *columns = map(np.array, zip(*rows, strict=True))
-        counted = ~np.isnan(columns[1]) & ~half_scored(columns[1], first, pairs)
-        if not counted.any():
-            continue
-        prompts, won, length, surprisal, quality, identical, models = (column[counted] for column in columns)
-        differences = {"length": length, "surprisal": surprisal, "quality": quality}
-        method = methods[cell.runs[0]]
-        controlled.append(ControlledCell(cell, method, models, won, prompts, differences, identical))
+        own = pd.concat([of_judge[cell.judge, run] for run in cell.runs])
+        points, _, _, half = order_columns(own)
+        counted = own[~np.isnan(points) & ~half]
+        if len(counted):
+            controlled.append(ControlledCell(cell, methods[cell.runs[0]], counted))
     return controlled
-
-
-def verdict_rows(
-    record: RunRecord, judge: str, codes: dict[str, int]
-) -> Iterator[tuple[str | float | bool, ...]]:
-    """Rows of a judge's verdicts.
-
-    The columns are pair, whether the policy was shown first, prompt, points, the differences in length, surprisal and
-    quality, whether the responses are identical, and the language model. `codes` numbers the prompts.
-    """
-    pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, record.prompt_names
-
-    def surprisal(generation: Generation) -> float:
-        return nan if generation.surprisal is None else generation.surprisal
-
-    for of_judge, verdict in record.judgements():
-        if judge_name(of_judge, verdict) != judge:
-            continue
-        start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
-        before, after = scores(verdict) if judge == ORACLE else (nan, nan)
-        yield (
-            f"{record.run_id}\n{verdict.prompt_id}",
-            verdict.policy_first,
-            codes.setdefault(prompts[verdict.prompt_id], len(codes)),
-            points(verdict),
-            float(len(policy.response) - len(start.response)),
-            surprisal(policy) - surprisal(start),
-            after - before,
-            policy.response == start.response,
-            record.language_model or "",
-        )
 
 
 def known_truth(cells: Sequence[ControlledCell]) -> list[ControlledCell]:
     """The oracle's cells, with the verdicts whose differences in quality, length and surprisal are all known."""
-    complete = []
-    for each in cells:
-        known = ~np.isnan(sum(each.differences.values()))
-        if each.cell.judge == ORACLE and known.any():
-            complete.append(
-                replace(
-                    each,
-                    measured_by=each.measured_by[known],
-                    points=each.points[known],
-                    prompts=each.prompts[known],
-                    differences={name: values[known] for name, values in each.differences.items()},
-                    identical=each.identical[known],
-                )
-            )
-    return complete
+    complete = [
+        replace(each, verdicts=each.verdicts.dropna(subset=["length", "surprisal", "quality"]))
+        for each in cells
+        if each.cell.judge == ORACLE
+    ]
+    return [each for each in complete if len(each.verdicts)]
 
 
 def simulate_judge(oracle: ControlledCell, weights: Mapping[str, float], seed: int = SEED) -> ControlledCell:
     """The same pairs with a simulated judge's verdicts. Each cell has its own draws, the same for every judge."""
-    logits = sum(weight * oracle.differences[name] for name, weight in weights.items())
-    cell = oracle.cell
+    pairs, cell = oracle.verdicts, oracle.cell
+    logits = sum(weight * pairs[name] for name, weight in weights.items())
     name = " ".join((cell.scale, cell.family, cell.regime, cell.reward, cell.verifier, oracle.method))
-    drawn = np.random.default_rng([seed, *name.encode()]).random(len(oracle.points))
-    won: Floats = (drawn < expit(np.asarray(logits))).astype(float)
-    return replace(oracle, points=np.where(oracle.identical, 0.5, won), simulated=True)
+    won = np.random.default_rng([seed, *name.encode()]).random(len(pairs)) < expit(np.asarray(logits))
+    points = np.where(pairs["identical"], 0.5, won)
+    return replace(oracle, verdicts=pairs.assign(points=points), simulated=True)
 
 
 def judge_errors(oracle_cells: Sequence[ControlledCell]) -> pd.DataFrame:
@@ -207,7 +183,7 @@ def judge_errors(oracle_cells: Sequence[ControlledCell]) -> pd.DataFrame:
     """
     rows = []
     for each in oracle_cells:
-        truth = 100 * float(each.points.mean())
+        truth = 100 * float(each.verdicts["points"].mean())
         judged = {ORACLE: each} | {judge: simulate_judge(each, weights) for judge, weights in JUDGES.items()}
         for judge, cell in judged.items():
             rates = {control: cell.rate_under(control) for control in TESTED}
@@ -216,7 +192,7 @@ def judge_errors(oracle_cells: Sequence[ControlledCell]) -> pd.DataFrame:
                     "regime": each.cell.regime,
                     "judge": judge,
                     "extrapolated": any(rate.extrapolated for rate in rates.values()),
-                    RAW: 100 * float(cell.points.mean()) - truth,
+                    RAW: 100 * float(cell.verdicts["points"].mean()) - truth,
                     **{control: rate.rate - truth for control, rate in rates.items()},
                 }
             )
@@ -243,11 +219,185 @@ def confound_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
                 "hi": rate.hi,
                 "extrapolated": rate.extrapolated,
                 "reason": rate.reason,
-                "verdicts": len(each.points),
+                "verdicts": len(each.verdicts),
                 "without_surprisal": each.unmeasured,
-                "identical": each.identical.mean(),
+                "identical": each.verdicts["identical"].mean(),
             }
             for each in cells
             for control, rate in each.rates.items()
         ]
     )
+
+
+def confound_tables(cells: Sequence[ControlledCell]) -> list[Table]:
+    """All tables of one scale: for each judge the controlled rates and the win rates by difference, then the errors."""
+    models = sort_names(model for each in cells for model in each.models)
+    tables = []
+    for judge in sort_names(each.cell.judge for each in cells):
+        of_judge = [each for each in cells if each.cell.judge == judge]
+        tables.append(controlled_table(of_judge, models))
+        tables += [bins_table(of_judge, name, models) for name in UNITS if name != "surprisal" or models]
+    truth = truth_table(cells)
+    return tables if truth is None else [*tables, truth]
+
+
+def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> Table:
+    """Win rates of one scale and judge by control: family, regime and method in rows.
+
+    `models` are the language models that measured the surprisal; empty where it was not measured.
+    """
+    rows: list[Sequence[Entry | str]] = []
+    for cell in list_order([each.cell for each in cells]):
+        [each] = [each for each in cells if each.cell is cell]
+        rates = [controlled_entry(rate, cell.win.open) for rate in each.rates.values()]
+        identical = f"{100 * each.verdicts['identical'].mean():.0f}"
+        rows.append([*names_of(cell), cell.method, *rates, identical])
+    return Table(
+        name=table_name("controlled", cells[0].cell),
+        title=f"Win rate at no difference in length or surprisal (%), {table_subject(cells[0].cell)}",
+        header=[*place_heads(cells[0].scale), RAW, *CONTROLS, "identical (%)"],
+        groups=group_rows(rows),
+        notes=controlled_notes(cells, models),
+    )
+
+
+def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[str]:
+    """The notes of the table of controlled rates."""
+    measured_by = f"under {' or '.join(models)}" if models else "under an independent language model"
+    notes = [
+        "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
+        "points (1, 0.5, 0) on the difference, policy minus start: the rate of a pair without a difference. In "
+        "brackets: 95 % CI of the intercept, robust to clusters of prompts. Bold: excludes 50 %, "
+        f"{NEVER_BOLD} prompts.",
+        "Length: in characters, tanh(difference / its standard deviation), AlpacaEval 2.0's form without the "
+        "instruction difficulties and gamed baselines of its full model, which need many models' outputs on its own "
+        f"prompts. Surprisal: minus mean log-likelihood {measured_by}, nats per token, difference / its standard "
+        "deviation, in a cell of several such models that under each. Both: length and surprisal together.",
+        "A control also removes what is correlated with its covariate, including quality: where better answers are "
+        "shorter or likelier, it removes part of the real gain.",
+        "Identical: verdicts on two identical responses. They have no difference, tie, and pull a controlled rate "
+        "towards 50 %.",
+    ]
+    rates = [rate for each in cells for rate in each.rates.values()]
+    if any(rate.extrapolated for rate in rates):
+        notes.append(
+            "‡: no estimate; fewer than 2.5 % of the pairs have no difference or one beyond it, so a rate would depend "
+            "on the form of the regression and not on pairs."
+        )
+    if reasons := sort_names({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
+        notes.append(f"n/a: {'; '.join(reasons)}.")
+    if any(each.cell.win.open for each in cells):
+        notes.append(
+            f"{OPEN}: the unscored verdicts could bring the raw rate to 50 % or past it; never bold."
+        )
+    unmeasured = sum(each.unmeasured for each in cells)
+    if models and unmeasured:
+        total = sum(len(each.verdicts) for each in cells)
+        notes.append(
+            f"{unmeasured} of {total} verdicts are on a response without surprisal, such as an empty one: they are "
+            "left out of the controls for it."
+        )
+    return notes
+
+
+def controlled_entry(rate: Controlled, is_open: bool) -> Entry:
+    """A rate such as 58.3 [52.1, 64.5], ‡ for an extrapolated one, or n/a; `?` marks one of an open cell."""
+    if rate.extrapolated or rate.reason:
+        return Entry("‡" if rate.extrapolated else "n/a")
+    text = f"{format_percent(rate.rate)} {format_interval(rate.lo, rate.hi)}"
+    if is_open:
+        return Entry(f"{text} {OPEN}")
+    return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts, decimals=1))
+
+
+def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[str] = ()) -> Table:
+    """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
+    groups: dict[tuple[str, str], list[ControlledCell]] = {}
+    for each in sorted(cells, key=lambda each: (order_key(each.cell.regime, REGIMES), method_key(each.cell))):
+        groups.setdefault((names_of(each.cell)[1], each.cell.method), []).append(each)
+    rows = []
+    for place, of_method in groups.items():
+        verdicts = pd.concat([each.verdicts for each in of_method])
+        rows.append([*place, *fifths_texts(verdicts, column), f"{100 * verdicts['identical'].mean():.0f}"])
+    pooled_models = (
+        f"Measured under {' or '.join(models)} and pooled, although the units of two models differ."
+    )
+    return Table(
+        name=table_name(f"bins-{column}", cells[0].cell),
+        title=f"Win rate (%) by difference in {column}, {table_subject(cells[0].cell)}",
+        header=[
+            *place_heads(cells[0].scale)[1:],
+            *(f"fifth {i}" for i in range(1, BINS + 1)),
+            "identical (%)",
+        ],
+        groups=group_rows(rows),
+        notes=[
+            f"Verdicts on differing responses in fifths of the difference in {column}, policy minus start, "
+            f"{UNITS[column]}: its mean in the fifth, then the win rate with its 95 % CI (logit scale, robust to "
+            "clusters of prompts; [n/a] where all verdicts or all prompts agree, or below 10 prompts). All families "
+            "and seeds of a reward together. Equal differences share a fifth, so there can be fewer fifths.",
+            "Identical: verdicts on identical responses, in no fifth.",
+            *([pooled_models] if column == "surprisal" and len(models) > 1 else []),
+        ],
+    )
+
+
+def fifths_texts(verdicts: pd.DataFrame, column: str) -> list[str]:
+    """Each fifth's mean difference and win rate, such as `-12.4: 58.3 [52.1, 64.5]`; a dash for a missing fifth."""
+    differing = verdicts[~verdicts["identical"] & verdicts[column].notna()]
+    if differing.empty:
+        return ["-"] * BINS
+    edges = np.unique(np.quantile(differing[column], np.arange(1, BINS) / BINS))
+    texts = []
+    for _, fifth in differing.groupby(np.searchsorted(edges, differing[column], side="left")):
+        points = fifth["points"].to_numpy(float)
+        rate = controlled_rate(points, {}, fifth["prompt"].to_numpy(int))
+        mean = f"{fifth[column].mean():+.{DECIMALS[column]}f}"
+        texts.append(f"{mean}: {100 * points.mean():.1f} {format_interval(rate.lo, rate.hi)}")
+    return texts + ["-"] * (BINS - len(texts))
+
+
+def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
+    """Judges x controls: distance from the oracle's win rate by regime; None where the truth is unknown."""
+    known = known_truth(cells)
+    if not known:
+        return None
+    total = sum(len(each.verdicts) for each in cells if each.cell.judge == ORACLE)
+    left_out = total - sum(len(each.verdicts) for each in known)
+    errors = judge_errors(known)
+    rows = []
+    for regime in sort_names(errors["regime"], REGIMES):
+        for extrapolated in (False, True):
+            group = errors[(errors["regime"] == regime) & (errors["extrapolated"] == extrapolated)]
+            for judge, of_judge in group.groupby("judge", sort=False):
+                texts = error_texts(of_judge[[RAW, *TESTED]].to_numpy(float))
+                rows.append([f"{regime_name(regime)}{' ‡' if extrapolated else ''}", str(judge), *texts])
+    return Table(
+        name=table_name("truth", known[0].cell),
+        title=f"Distance from the true win rate (points), scale: {known[0].cell.scale}, simulated judges",
+        header=["regime", "judge", "cells", RAW, *TESTED],
+        groups=group_rows(rows),
+        notes=[
+            "Rate minus the oracle's win rate: mean over cells (all families and rewards) and, in parentheses, mean "
+            "absolute distance. All columns of a row are over the same cells, those where each control has a rate.",
+            "‡: cells where a control would be extrapolated; for this reason the other tables give no such rate.",
+            "Judges other than the oracle are simulated on the same pairs: they prefer the policy's response with "
+            "probability 1 / (1 + exp(-logit)); identical responses tie. Logits: "
+            f"{'; '.join(map(describe_judge, JUDGES))}.",
+            "The oracle has no bias: the effect of a control on its verdicts is the control's error, since quality "
+            "correlated with length or surprisal counts as bias. The judge `truth` has no bias but noise, which "
+            "pulls its rates towards 50 %: the additional distance of another judge is that judge's bias.",
+            *(
+                [f"{left_out} of {total} verdicts are on a response without surprisal and left out."]
+                if left_out
+                else []
+            ),
+        ],
+    )
+
+
+def error_texts(errors: Floats) -> list[str]:
+    """The number of cells with all rates, then each column's mean and mean absolute error: `+3.1 (3.4)`."""
+    complete = errors[~np.isnan(errors).any(axis=1)]
+    count = f"{len(complete)} of {len(errors)}" if len(complete) < len(errors) else str(len(errors))
+    return [count, *(f"{c.mean():+.1f} ({np.abs(c).mean():.1f})" if len(c) else "-" for c in complete.T)]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import WINDOW, run_identity
-from analysis.records.names import REGIMES, REWARDS, family_name, method_names, order_key, regime_name
+from analysis.records.frames import WINDOW, group_runs
+from analysis.records.names import REGIMES, REWARDS, family_name, order_key, regime_name
 from analysis.stats.intervals import UNDEFINED, Floats, interval_excludes, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, quality_change
 from analysis.stats.text import (
@@ -123,19 +123,14 @@ def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = No
     the seeds' changes with these prompts fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Runs that
     differ only in their judge count once. `labels` gives the runs' methods by run id, by default `method_names`.
     """
-    names = dict(labels or method_names(runs))
-    cells: dict[tuple[str, ...], dict[int, RunRecord]] = {}
-    for run in runs:
-        identity = run_identity(run, names)
-        cells.setdefault(tuple(identity[field] for field in CELL), {})[run.seed] = run
 
     def cell_order(cell: tuple[str, ...]) -> tuple[Any, ...]:
         family, regime, reward, method = cell
         return family, order_key(regime, REGIMES), order_key(reward, REWARDS), method
 
-    rows = []
+    cells, rows = group_runs(runs, CELL, labels), []
     for cell in sorted(cells, key=cell_order):
-        measured = [(run, measure_drift(run)) for run in cells[cell].values()]
+        measured = [(run, measure_drift(run)) for run in {run.seed: run for run in cells[cell]}.values()]
         place = dict(zip(CELL, cell, strict=True))
         for metric in METRICS:
             if sides := [(run, metrics[metric.name]) for run, metrics in measured if metric.name in metrics]:

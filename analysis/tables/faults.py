@@ -4,17 +4,16 @@ A response has one main fault or none. A prompt's kind of task is the first word
 family that has a false belief about it: a verifier with the generator's false belief rewards its error.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import run_identity
+from analysis.records.frames import Frames
 from analysis.records.names import (
     REGIMES,
     REWARDS,
-    method_names,
     natural_key,
     order_key,
     regime_name,
@@ -23,7 +22,7 @@ from analysis.records.names import (
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
 from analysis.tables.render import Entry, Row, Table, slug
-from cme.records import Grade, RunRecord
+from cme.records import RunRecord
 
 SIDES = ("start", "cut_start", "policy")
 FAULTS = ("none", "incomplete", "wrong", "off_format", "boilerplate", "repetition", "unasked", "unfinished")
@@ -67,55 +66,41 @@ def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
 
 def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per run, prompt and measure, and per requested fact: its value for each of SIDES."""
-    names = method_names(runs)
-    faults = sorted(
-        {
-            grade.fault
-            for run in runs
-            if run.grades is not None
-            for grade in (*run.grades.start, *run.grades.cut_start, *run.grades.policy)
-        }
-    )
-    parts = []
-    for run in runs:
-        if run.grades is None:
+    frames = Frames([run for run in runs if run.grades is not None])
+    pairs = frames.pairs.assign(origin=frames.pairs["family"])
+
+    def measured(topic: str, measure: Any, sides: Mapping[str, Any]) -> pd.DataFrame:
+        return pairs[[*PLACE, "origin", "run_id", "prompt_id"]].assign(topic=topic, measure=measure, **sides)
+
+    main_fault = {side: pairs[f"{side}_fault"] for side in SIDES}
+    parts = [
+        measured("fault", fault, {side: 100.0 * (own == fault) for side, own in main_fault.items()})
+        for fault in sorted(set().union(*main_fault.values()))
+    ]
+    kinds = pairs["prompt_id"].str.split("-").str[0]
+    parts.append(measured("kind", kinds, {side: pairs[f"{side}_quality"] for side in SIDES}))
+    facts = []
+    for run in frames.records:
+        if run.grades is None or run.blind_spots is None:
             continue
-        sides = zip(run.grades.start, run.grades.cut_start, run.grades.policy, strict=True)
-        rows = [
-            (pair.prompt_id, *value)
-            for pair, grades in zip(run.pairs, sides, strict=True)
-            for value in values(run, pair.prompt_id, grades, faults)
-        ]
-        frame = pd.DataFrame(rows, columns=["prompt_id", "topic", "measure", *SIDES])
-        parts.append(frame.assign(**run_identity(run, names), origin=run.family))
-    return pd.concat(parts, ignore_index=True)
+        graded = zip(run.grades.start, run.grades.cut_start, run.grades.policy, strict=True)
+        for prompt, grades in zip(run.prompt_names.values(), graded, strict=True):
+            for fact in grades[0].facts:
+                group = fact_group(fact, run.blind_spots)
+                right = (100.0 * grade.parts[fact] for grade in grades)
+                facts.append((run.run_id, prompt, "facts", group, *right))
+    requested = pd.DataFrame(facts, columns=["run_id", "prompt_id", "topic", "measure", *SIDES])
+    requested = requested.astype(dict.fromkeys(SIDES, float))
+    places = frames.runs[["run_id", *PLACE]].assign(origin=frames.runs["family"])
+    return pd.concat([*parts, requested.merge(places, on="run_id")], ignore_index=True)
 
 
-def values(
-    run: RunRecord, prompt_id: str, grades: Sequence[Grade], faults: Sequence[str]
-) -> Iterator[tuple[str, str, float, float, float]]:
-    """Topic, measure, and the value of each of SIDES."""
-
-    def of_sides(measured: Sequence[float]) -> tuple[float, float, float]:
-        start, cut_start, policy = measured
-        return float(start), float(cut_start), float(policy)
-
-    for fault in faults:
-        yield "fault", fault, *of_sides([100.0 * (grade.fault == fault) for grade in grades])
-    kind = prompt_id.partition("-")[0]
-    yield "kind", kind, *of_sides([grade.quality for grade in grades])
-    if run.blind_spots is not None:
-        for fact in grades[0].facts:
-            group = fact_group(fact, run.blind_spots)
-            yield "facts", group, *of_sides([100.0 * grade.parts[fact] for grade in grades])
-
-
-def fact_group(fact: str, blind_spots: dict[str, list[str]]) -> str:
+def fact_group(fact: str, blind_spots: Mapping[str, Sequence[str]]) -> str:
     """The group of FACTS of a fact."""
     generator, verifier = (fact in blind_spots[role] for role in ("generator", "verifier"))
-    return (
-        FACTS[0] if generator and verifier else FACTS[1] if generator else FACTS[2] if verifier else FACTS[3]
-    )
+    if generator:
+        return FACTS[0] if verifier else FACTS[1]
+    return FACTS[2] if verifier else FACTS[3]
 
 
 def over_families(frame: pd.DataFrame) -> pd.DataFrame:

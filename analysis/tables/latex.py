@@ -112,28 +112,32 @@ def to_latex(table: Table, label: str) -> str:
     caption = rf"\caption{{{escape_latex(table.title)}}}\label{{{label}}}"
     notes = "\n".join(rf"\par {escape_latex(note)}" for note in table.notes)
     notes = rf"{{\footnotesize\raggedright {notes}\par}}" if notes else ""
-    setting = [r"\small\setlength{\tabcolsep}{4pt}"]
+    setting = r"\small\setlength{\tabcolsep}{4pt}"
     if lines <= MOST_LINES:
-        blocks = [_tabular(table, part, widths) for part, widths in parts]
-        body = "\n\\par\\medskip\n".join(blocks)
-        return "\n".join(
-            [
-                r"\begin{table}[t]",
-                r"\centering",
-                *setting,
-                caption,
-                body,
-                r"\par\smallskip",
-                notes,
-                r"\end{table}",
-                "",
-            ]
-        )
-    blocks = [
-        _longtable(table, part, widths, caption if first else "")
-        for first, (part, widths) in zip([True] + [False] * len(parts), parts, strict=False)
-    ]
-    return "\n".join([r"\begingroup", *setting, *blocks, notes, r"\endgroup", ""])
+        body = "\n\\par\\medskip\n".join(_block(table, part, widths) for part, widths in parts)
+        start, end = [r"\begin{table}[t]", r"\centering"], [r"\par\smallskip", notes, r"\end{table}", ""]
+        return "\n".join([*start, setting, caption, body, *end])
+    captions = [caption, *[""] * (len(parts) - 1)]
+    blocks = [_block(table, *part, first) for part, first in zip(parts, captions, strict=True)]
+    return "\n".join([r"\begingroup", setting, *blocks, notes, r"\endgroup", ""])
+
+
+def _block(table: Table, part: Sequence[int], widths: Sequence[float], caption: str | None = None) -> str:
+    """One part: with a caption, which may be empty, it breaks across pages and repeats its headers.
+
+    The columns are paragraphs, flush left. A rule separates the groups, unless every group is a single row.
+    """
+    shares = (rf">{{\raggedright\arraybackslash}}p{{{width / WIDTH:.4f}\linewidth}}" for width in widths)
+    kind, types = "tabular" if caption is None else "longtable", f"@{{}}{''.join(shares)}@{{}}"
+    head = [r"\toprule", latex_row([Entry(table.header[c]) for c in part]), r"\midrule"]
+    rule = "\n\\midrule\n" if any(len(group) > 1 for group in table.groups) else "\n"
+    body = rule.join("\n".join(latex_row([row[c] for c in part]) for row in group) for group in table.groups)
+    if caption is None:
+        lines = [*head, body, r"\bottomrule"]
+    else:
+        again = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot", body]
+        lines = [rf"{caption}\\", *again] if caption else again
+    return "\n".join([rf"\begin{{{kind}}}{{{types}}}", *lines, rf"\end{{{kind}}}"])
 
 
 def _rows(table: Table) -> Iterator[Row]:
@@ -182,49 +186,6 @@ def _lines(table: Table, part: Sequence[int], widths: Sequence[float]) -> int:
         return max(ceil(entry_width(row[c]) / width) for c, width in zip(part, widths, strict=True)) or 1
 
     return 2 + sum(map(height, [[Entry(name) for name in table.header], *_rows(table)]))
-
-
-def _columns(widths: Sequence[float]) -> str:
-    """The column types: paragraphs, flush left, as shares of the width of the text."""
-    types = (rf">{{\raggedright\arraybackslash}}p{{{width / WIDTH:.4f}\linewidth}}" for width in widths)
-    return f"@{{}}{''.join(types)}@{{}}"
-
-
-def _head_and_groups(table: Table, part: Sequence[int]) -> tuple[str, list[str]]:
-    """The row of headers and the rows of each group, restricted to a part."""
-    head = latex_row([Entry(table.header[c]) for c in part])
-    return head, ["\n".join(latex_row([row[c] for c in part]) for row in group) for group in table.groups]
-
-
-def _between(table: Table) -> str:
-    """What separates the groups: a rule, unless every group is a single row."""
-    return "\n\\midrule\n" if any(len(group) > 1 for group in table.groups) else "\n"
-
-
-def _tabular(table: Table, part: Sequence[int], widths: Sequence[float]) -> str:
-    """A part that stays on one page."""
-    head, groups = _head_and_groups(table, part)
-    body = f"{head}\n\\midrule\n{_between(table).join(groups)}"
-    return "\n".join(
-        [rf"\begin{{tabular}}{{{_columns(widths)}}}", r"\toprule", body, r"\bottomrule", r"\end{tabular}"]
-    )
-
-
-def _longtable(table: Table, part: Sequence[int], widths: Sequence[float], caption: str) -> str:
-    """A part that breaks across pages and repeats its headers."""
-    head, groups = _head_and_groups(table, part)
-    top = [rf"{caption}\\"] if caption else []
-    return "\n".join(
-        [
-            rf"\begin{{longtable}}{{{_columns(widths)}}}",
-            *top,
-            *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
-            *(r"\toprule", head, r"\midrule", r"\endhead"),
-            *(r"\bottomrule", r"\endfoot"),
-            _between(table).join(groups),
-            r"\end{longtable}",
-        ]
-    )
 
 
 def latex_row(row: Row) -> str:

@@ -11,6 +11,7 @@ nothing left to learn.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -18,28 +19,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.builds import seed_names
-from analysis.records.frames import run_identity
+from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import (
     MIN_SEEDS,
-    WinRate,
     across_seeds_half_width,
     is_undecided,
     known_mean,
     tally,
     win_rate,
 )
-from analysis.stats.position_bias import half_scored
+from analysis.tables.judges import order_columns, rate_of
 from analysis.tables.render import Entry, Table, format_interval, format_percent
 from analysis.tables.win_rates import NEVER_BOLD
-from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points
+from cme.records import CheckpointResult, RunRecord, Trajectory, majority_verdicts
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
 TENTHS = 10
 """Number of parts of a training in which `fall_after_peak` looks for the highest quality."""
-Comparisons = dict[tuple[str, bool, str | None], float]
-"""The policy's points by prompt, order and judge; NaN if unscored."""
 
 
 def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -56,11 +54,8 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         identity = run_identity(record, names) | {"selection_judge": path.judge}
         rows.append(identity | {"step": 0} | start_measures([path]))
         for checkpoint in path.checkpoints:
-            marks = {
-                "step": checkpoint.step,
-                "selected": record.selected is not None and record.selected.step == checkpoint.step,
-                "final": checkpoint is path.checkpoints[-1],
-            }
+            selected = record.selected is not None and record.selected.step == checkpoint.step
+            marks = {"step": checkpoint.step, "selected": selected}
             rows.append(identity | marks | checkpoint_measures([(path, checkpoint)]))
     return pd.DataFrame(rows)
 
@@ -224,33 +219,36 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
     )
 
 
+def judged_policies(runs: Sequence[RunRecord], policy: str) -> pd.DataFrame:
+    """The verdicts of the runs' own judges, of a panel its majority's, on the `final` or the `selected` policy."""
+    judged = []
+    for run in runs:
+        selected = run.selected.verdicts if policy == "selected" and run.selected else None
+        verdicts = run.verdicts if selected is None else selected  # None: the final policy was selected
+        judged.append(
+            replace(run, verdicts=majority_verdicts(verdicts) or list(verdicts), further_judges=None)
+        )
+    return verdicts_frame(judged)
+
+
 def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
     """Notes on verdicts left out of the win rates of final and selected policies, and on panels."""
-    judged = [record.verdicts for record in records] + [
-        record.selected.verdicts
-        for record in records
-        if record.selected is not None and record.selected.verdicts is not None
-    ]
-    wins = [pooled_win_rate([compare_by_prompt(verdicts)]) for verdicts in judged if verdicts]
-    unscored, half = sum(win.unscored for win in wins), sum(win.half_scored for win in wins)
-    total = sum(win.verdicts for win in wins)
-    panel = any(map(majority_verdicts, judged))
+    also_selected = [run for run in records if run.selected is not None and run.selected.verdicts is not None]
+    judged = [judged_policies(records, "final"), judged_policies(also_selected, "selected")]
+    unscored = sum(int(frame["points"].isna().sum()) for frame in judged)
+    half = sum(int(order_columns(frame)[-1].sum()) for frame in judged)
+    panel = any(frame["panel"].notna().any() for frame in judged)
     return [
         *(["The verdict of a panel is that of its majority."] if panel else []),
-        *([f"{unscored} of {total} verdicts are unscored and left out."] if unscored else []),
+        *([f"{unscored} of {sum(map(len, judged))} verdicts are unscored and left out."] if unscored else []),
         *([f"{half} more are left out, because their pair is unscored in the other order."] if half else []),
     ]
 
 
 def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
     """A cell's entries after its method: win rates with pooled seeds, and steps by seed."""
-    final = [compare_by_prompt(run.verdicts) for run in runs]
-    selected = [
-        compare_by_prompt(run.verdicts if run.selected.verdicts is None else run.selected.verdicts)
-        for run in runs
-        if run.selected is not None
-    ]
-    complete = len(selected) == len(runs)
+    final, selected = (judged_policies(runs, policy) for policy in ("final", "selected"))
+    complete = all(run.selected is not None for run in runs)
     rows = [frame[frame["run_id"] == run.run_id] for run in runs]
     return [
         Entry(seed_names(run.seed for run in runs)),
@@ -263,52 +261,29 @@ def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
     ]
 
 
-def compare_by_prompt(verdicts: Sequence[Verdict]) -> Comparisons:
-    """The points of a judge's verdicts, of a panel those of its majority."""
-    decisive = majority_verdicts(verdicts) or verdicts
-    return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in decisive}
-
-
-def pool_comparisons(
-    runs: Sequence[Comparisons],
-) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_]]:
-    """Points (N,), prompts (N,), and whether each does not count, because its pair is unscored in the other order."""
-    columns = []
-    for run in filter(None, runs):
-        won = np.array(list(run.values()))
-        prompts = np.array([prompt for prompt, _, _ in run], dtype=object)
-        pairs = np.array([f"{judge}\n{prompt}" for prompt, _, judge in run], dtype=object)
-        columns.append((won, prompts, half_scored(won, np.array([first for _, first, _ in run]), pairs)))
-    won, prompts, half = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return won, prompts, half
-
-
-def pooled_win_rate(runs: Sequence[Comparisons]) -> WinRate:
-    """The win rate of the pooled comparisons of some runs."""
-    return win_rate(*pool_comparisons(runs))
-
-
-def win_rate_entry(runs: Sequence[Comparisons]) -> Entry:
+def win_rate_entry(verdicts: pd.DataFrame) -> Entry:
     """A win rate with its interval; n/a without a verdict."""
-    if not any(runs):
+    if verdicts.empty:
         return Entry("n/a")
-    win = pooled_win_rate(runs)
+    win = rate_of(verdicts)
     return Entry(f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}", bold=not is_undecided(win))
 
 
-def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
+def gain_entry(final: pd.DataFrame, selected: pd.DataFrame) -> Entry:
     """The difference between two policies' win rates, paired by comparison, with its interval."""
-    gains = [{key: new[key] - old[key] for key in old} for old, new in zip(before, after, strict=True)]
-    if not any(gains):
-        return Entry("n/a")
-    values, prompts, half = pool_comparisons(gains)
+    key = ["run_id", "prompt_id", "policy_first", "judge"]
+    pairs = final.merge(selected[[*key, "points"]], "left", on=key, suffixes=("_final", ""))
+    gains = pairs.assign(points=pairs["points"] - pairs["points_final"])
+    values, _, _, half = order_columns(gains)
     counted = ~np.isnan(values) & ~half
     if not counted.any():
         return Entry("n/a")
-    gained, missing = 100 * values[counted], float(np.isnan(values).sum())
-    lo, hi = clustered_interval(gained, prompts[counted])
-    certain = abs(float(np.nansum(values))) > missing  # an unscored comparison would add between -1 and 1
-    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])), decimals=1)
+    gained, prompts = 100 * values[counted], gains["prompt_id"].to_numpy(object)[counted]
+    lo, hi = clustered_interval(gained, prompts)
+    certain = (
+        abs(np.nansum(values)) > np.isnan(values).sum()
+    )  # an unscored comparison would add between -1 and 1
+    bold = bool(certain) and interval_excludes(lo, hi, 0, len(set(prompts)), decimals=1)
     return Entry(f"{gained.mean():+.1f} {format_interval(lo, hi)}", bold)
 
 

@@ -1,4 +1,4 @@
-"""Tables of win rates and quality of one scale and judge, with the controls; and what all such tables share."""
+"""Tables of win rates of one scale and judge: grids and lists of cells, and what all such tables share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isnan
@@ -10,26 +10,26 @@ from analysis.records.names import (
     judge_label,
     natural_key,
     order_key,
+    place_heads,
     place_names,
     regime_name,
     sort_names,
+    verifier_of,
 )
+from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import WinRate, is_undecided
-from analysis.tables.cells import Cell, place
-from analysis.tables.controls import Controls
+from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
+from analysis.tables.cells import Cell, Controls, build_contrasts, place
+from analysis.tables.judges import KAPPA_NOTE, agreement_columns
 from analysis.tables.render import (
     Entry,
     Table,
     format_interval,
+    format_p_value,
     format_percent,
     group_rows,
     slug,
 )
-
-PLACE = ("family", "regime", "reward")
-IMPORTED_PLACE = ("comparison", "against", "outputs of")
-"""What the columns that name a cell hold for imported outputs."""
 
 NOT_RUN = Entry("-")
 FEW = "°"
@@ -40,6 +40,23 @@ CUT_NOTE = (
 )
 CEILING_NOTE = "Perfect policy: the ceiling, which responses of quality 1 to the same prompts would win."
 NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"
+
+
+def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
+    """All tables of one scale and one judge; the longest, the evidence, comes last."""
+    judgements = {(cell.scale, cell.judge) for cell in cells}
+    if len(judgements) != 1:
+        raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
+    contrasts = build_contrasts(cells)
+    return [
+        win_rate_table(cells),
+        *cut_start_tables(cells),
+        *([quality_table(cells)] if any(cell.quality for cell in cells) else []),
+        *([contrast_table(contrasts)] if contrasts else []),
+        *([panel_table(cells)] if any(cell.agreement for cell in cells) else []),
+        *([] if cells[0].scale == "imported" else [seed_table(cells)]),
+        evidence_table(cells),
+    ]
 
 
 def win_rate_table(cells: Sequence[Cell]) -> Table:
@@ -115,6 +132,107 @@ def quality_table(cells: Sequence[Cell]) -> Table:
     return grid_table("quality", title, cells, quality_entry, notes)
 
 
+def evidence_table(cells: Sequence[Cell]) -> Table:
+    """Counts, worst cases, the test and its power behind each win rate, and the judge's position bias."""
+    imported = cells[0].scale == "imported"
+
+    def columns(cell: Cell) -> dict[str, str]:
+        win = cell.win
+        worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
+        return {
+            **({} if imported else {"verifier": verifier_of(cell.controls.runs[0])}),
+            "prompts": str(win.prompts),
+            "verdicts": str(win.verdicts),
+            **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if imported else {}),
+            "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
+            "worst cases": worst_cases if win.unscored else "-",
+            "p (Holm)": format_p_value(cell.p_holm),
+            "detectable": format_percent(win.detectable),
+            "consistent": format_percent(cell.consistent),
+            "first won": format_percent(cell.first_shown),
+        }
+
+    notes = [
+        "All but counts and p in percent. Worst cases: the win rate if all unscored verdicts were lost, or won. "
+        "After the +: scored verdicts left out because their pair is unscored in the other order.",
+        "p (Holm): test of a true rate of 50 %, corrected over this table.",
+        "Detectable: the distance from 50 % that so many prompts detect with 80 % power at 5 %, uncorrected.",
+        "Consistent: pairs judged in both orders with the same verdict. "
+        "First won: decided verdicts for the response shown first; 50 without position bias.",
+        *stop_notes(cells),
+    ]
+    return list_table("evidence", "Evidence behind the win rates", cells, columns, notes)
+
+
+def seed_table(cells: Sequence[Cell]) -> Table:
+    """The win rates of single seeds: the variation of training from run to run."""
+
+    def columns(cell: Cell) -> dict[str, str]:
+        seeds = cell.seeds
+        bounds = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}"
+        across_seeds = format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)
+        return {
+            "seeds": str(len(seeds.rates)),
+            "mean, across seeds": f"{format_percent(seeds.mean)} {across_seeds}",
+            "range": bounds if len(seeds.rates) > 1 else "-",
+            "std": format_percent(seeds.std),
+            "IQM, across seeds": f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
+        }
+
+    notes = [
+        "Of the win rates of single seeds, in percent: mean, range, standard deviation, interquartile mean (IQM).",
+        "Across seeds: the 95 % CI is over seeds and prompts together, that of the win rates over prompts alone; "
+        f"[n/a] below {MIN_SEEDS} seeds.",
+    ]
+    return list_table("seeds", "Win rates of single seeds", cells, columns, notes)
+
+
+def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
+    """Each reward compared with CME on the same prompts."""
+    by_cell = {id(cell): (against, contrast, p) for cell, against, contrast, p in contrasts}
+
+    def columns(cell: Cell) -> dict[str, str]:
+        against, contrast, p = by_cell[id(cell)]
+        improvement = format_interval(contrast.improvement_lo, contrast.improvement_hi)
+        return {
+            "compared with": against.method,
+            "prompts": str(contrast.prompts),
+            "difference": f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}",
+            "across seeds": format_interval(contrast.across_seeds_lo, contrast.across_seeds_hi),
+            "p (Holm)": format_p_value(p),
+            "improvement (%)": f"{format_percent(contrast.improvement)} {improvement}",
+        }
+
+    notes = [
+        "Difference: win rate minus that of the other method, in percentage points, on the prompts and builds of "
+        "both, with the paired 95 % CI over prompts. Across seeds: the CI over seeds and prompts together, "
+        f"[n/a] below {MIN_SEEDS} seeds.",
+        "p (Holm): test of no difference over prompts, corrected over this table.",
+        "Improvement: the probability that on a random prompt a random seed gets more points than one of the other "
+        "method, equal points counting half.",
+    ]
+    cells = [cell for cell, *_ in contrasts]
+    return list_table("contrast", "Rewards against CME", cells, columns, notes)
+
+
+def panel_table(cells: Sequence[Cell]) -> Table:
+    """Agreement of the judges of a panel."""
+
+    def columns(cell: Cell) -> dict[str, str]:
+        assert cell.agreement is not None
+        return agreement_columns(cell.agreement)
+
+    notes = [
+        "Items: one pair in one order, with a win, a tie or a loss of the policy from every judge. "
+        "Left out: items that a judge could not score.",
+        KAPPA_NOTE,
+        "The majority: a win or a loss that more than half of the votes give, otherwise a tie; unscored without "
+        "votes from more than half of the judges.",
+    ]
+    panels = [cell for cell in cells if cell.agreement is not None]
+    return list_table("agreement", "Agreement of the judges", panels, columns, notes)
+
+
 def score_name(judge: str) -> str:
     """The quantity that a judge's score measures; the judge's name for one whose score has no name of its own."""
     member = judge.split(": ")[-1]
@@ -164,7 +282,7 @@ def grid_table(
     return Table(
         name=table_name(name, cells[0]),
         title=f"{title}, {table_subject(cells[0])}",
-        header=[*place_heads(cells[0])[::2], *columns],
+        header=[*place_heads(cells[0].scale)[::2], *columns],
         groups=group_rows(rows),
         notes=[*notes, *stop_notes(cells)],
     )
@@ -178,14 +296,10 @@ def list_table(
     notes: Sequence[str],
 ) -> Table:
     """A table with one row per cell: family, regime and method, then its columns by header; grouped by family."""
-    families = list(dict.fromkeys(cell.family for cell in cells))
-
-    def order(cell: Cell) -> tuple[Any, ...]:
-        return families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
-
+    heads = place_heads(cells[0].scale)
     rows = [
-        dict(zip(place_heads(cell), (*names_of(cell), cell.method), strict=True)) | dict(columns(cell))
-        for cell in sorted(cells, key=order)
+        dict(zip(heads, (*names_of(cell), cell.method), strict=True)) | dict(columns(cell))
+        for cell in list_order(cells)
     ]
     return Table(
         name=table_name(name, cells[0]),
@@ -193,6 +307,15 @@ def list_table(
         header=list(rows[0]),
         groups=group_rows([list(row.values()) for row in rows]),
         notes=notes,
+    )
+
+
+def list_order(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells by family in their given order, then by regime and method."""
+    families = list(dict.fromkeys(cell.family for cell in cells))
+    return sorted(
+        cells,
+        key=lambda cell: (families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)),
     )
 
 
@@ -242,11 +365,6 @@ def stop_notes(cells: Sequence[Cell]) -> list[str]:
 def names_of(cell: Cell) -> tuple[str, str]:
     """Display names of a cell's family and regime."""
     return place_names(cell.scale, cell.family, cell.regime)
-
-
-def place_heads(cell: Cell) -> tuple[str, str, str]:
-    """Headers of the columns that name a cell."""
-    return IMPORTED_PLACE if cell.scale == "imported" else PLACE
 
 
 def method_key(cell: Cell) -> tuple[Any, ...]:

@@ -62,7 +62,7 @@ def separation_id(run: Run) -> str:
 
 def _run(run: Run) -> Path:
     """Sample, score and record unless it was done before, and print the table; return the record's path."""
-    from analysis.tables.separation_tables import signal_tables
+    from analysis.tables.separation import signal_tables
 
     path = record_path(run)
     with run_lock(path.parent):

@@ -1,11 +1,13 @@
 """Synthetic run records: whole, cheap, and with known verdicts."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.figures.style import Plot
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
@@ -115,6 +117,20 @@ def record(
 def make_record() -> MakeRecord:
     """The builder of synthetic records."""
     return record
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and saved as empty files, since drawing takes most of the time of a report."""
+
+    def save(plot: Plot, directory: Path) -> Path:
+        directory.mkdir(parents=True, exist_ok=True)
+        for kind in ("svg", "png"):
+            path = directory / f"{plot.name}.{kind}"
+            path.touch()
+        return path
+
+    monkeypatch.setattr(Plot, "save", save)
 
 
 @pytest.fixture(scope="session")

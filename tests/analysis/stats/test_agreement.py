@@ -11,8 +11,8 @@ from statsmodels.stats.inter_rater import cohens_kappa, to_table
 from analysis.records.frames import verdicts_frame
 from analysis.stats.agreement import OUTCOMES, agreement
 from analysis.tables.cells import build_cells, cells_frame
-from analysis.tables.evidence import win_rate_tables
 from analysis.tables.render import to_markdown
+from analysis.tables.win_rates import win_rate_tables
 from cme.records import Verdict, majority_verdicts
 
 

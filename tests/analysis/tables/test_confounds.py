@@ -13,16 +13,18 @@ from shown import marks, panels, texts
 
 from analysis.figures.confounds import STYLES, confound_plots
 from analysis.tables.cells import build_cells
-from analysis.tables.confound_tables import bins_table, confound_tables, truth_table
 from analysis.tables.confounds import (
     CONTROLS,
     JUDGES,
     ControlledCell,
+    bins_table,
     confound_frame,
+    confound_tables,
     controlled_cells,
     judge_errors,
     known_truth,
     simulate_judge,
+    truth_table,
 )
 from analysis.tables.render import to_markdown
 from cme.records import Generation, Pair, RunRecord, Verdict
@@ -77,7 +79,7 @@ def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool)
     record = world(make_record, n=n, judge="biased")
     verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
     [[row]] = confound_tables(controlled_of(replace(record, verdicts=verdicts)))[0].groups
-    assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
+    assert [row[i].bold for i in (3, 5)] == [bold, bold]  # raw, and controlled for surprisal
 
 
 def test_differences_are_policy_minus_start(make_record: MakeRecord) -> None:
@@ -97,11 +99,16 @@ def test_differences_are_policy_minus_start(make_record: MakeRecord) -> None:
     ]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
     [judged] = controlled_cells([record], build_cells([replace(record, verdicts=verdicts[:6])]))
-    assert judged.points.tolist() == [1, 0, 1, 0.5] and judged.prompts.tolist() == [0, 0, 2, 2]
-    assert judged.differences["length"].tolist() == [2, 2, 1, 1]
-    np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, nan, nan])
-    np.testing.assert_allclose(judged.differences["quality"], [0.5, -0.3, 1, 0])
-    assert judged.identical.tolist() == [False] * 4
+    assert judged.verdicts["points"].tolist() == [1, 0, 1, 0.5] and judged.verdicts["prompt"].tolist() == [
+        0,
+        0,
+        2,
+        2,
+    ]
+    assert judged.verdicts["length"].tolist() == [2, 2, 1, 1]
+    np.testing.assert_array_equal(judged.verdicts["surprisal"], [-1.5, -1.5, nan, nan])
+    np.testing.assert_allclose(judged.verdicts["quality"], [0.5, -0.3, 1, 0])
+    assert judged.verdicts["identical"].tolist() == [False] * 4
     assert controlled_of(replace(record, verdicts=verdicts[:6]))[0].unmeasured == 2
 
 
@@ -145,7 +152,6 @@ def test_rates_that_the_unscored_could_change_are_never_bold(make_record: MakeRe
 @pytest.mark.parametrize(
     ("likes", "control"),
     [
-        (lambda q, length, s: 0.08 * length, "length, linear"),
         (lambda q, length, s: 3 * np.tanh(length / 25), "length"),
         (lambda q, length, s: -2.0 * s, "surprisal"),
         (lambda q, length, s: 3 * np.tanh(length / 25) - 2.0 * s, "both"),
@@ -179,7 +185,7 @@ def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> 
     assert all(text in notes for text in ("n/a: ", "‡", "240 of 480 verdicts", f"under {MODEL}"))
     frame = confound_frame(cells)
     assert len(frame) == 2 * (1 + len(CONTROLS))
-    assert frame[frame["extrapolated"]]["control"].tolist() == ["length", "length, linear", "both"]
+    assert frame[frame["extrapolated"]]["control"].tolist() == ["length", "both"]
     assert frame[frame["extrapolated"]]["win_rate"].notna().all()
 
 
@@ -188,7 +194,7 @@ def test_unscored_verdicts_are_left_out_and_every_missing_rate_has_a_reason(
 ) -> None:
     assert controlled_of(make_record(verdicts=[make_verdict(i, None) for i in range(20)])) == []
     [each] = controlled_of(make_record(verdicts=[make_verdict(i, None if i % 2 else 1) for i in range(40)]))
-    assert len(each.points) == 20
+    assert len(each.verdicts["points"]) == 20
     assert each.rates["length"].reason == "all pairs have the same difference in length"
     assert all(isnan(rate.rate) == (rate.reason is not None) for rate in each.rates.values())
 
@@ -228,23 +234,25 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
 
 def test_a_simulated_judge_is_reproducible_and_follows_its_weights(make_record: MakeRecord) -> None:
     [judged] = controlled_of(world(make_record, n=2000))
-    length, surprisal = judged.differences["length"], judged.differences["surprisal"]
+    length, surprisal = judged.verdicts["length"], judged.verdicts["surprisal"]
     for weights, logits in [
-        (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
+        (JUDGES["truth + length"], 8 * judged.verdicts["quality"] + 0.1 * length),
         (JUDGES["likelihood alone"], -surprisal),
     ]:
         simulated = simulate_judge(judged, weights)
-        assert set(simulated.points) == {0, 1}
-        assert simulated.points.mean() == pytest.approx(expit(logits).mean(), abs=0.03)
-        assert (simulated.points == simulate_judge(judged, weights).points).all()
+        assert set(simulated.verdicts["points"]) == {0, 1}
+        assert simulated.verdicts["points"].mean() == pytest.approx(expit(logits).mean(), abs=0.03)
+        assert (simulated.verdicts["points"] == simulate_judge(judged, weights).verdicts["points"]).all()
     other = replace(judged, cell=replace(judged.cell, family="llama"))
     truth = JUDGES["truth"]
-    assert (simulate_judge(other, truth).points != simulate_judge(judged, truth).points).any()
-    decided = judged.differences["quality"] != 0
-    certain = simulate_judge(judged, {"quality": 1e6}).points
-    assert (certain[decided] == judged.points[decided]).all()
-    tied = replace(judged, identical=np.ones_like(judged.identical))
-    assert (simulate_judge(tied, JUDGES["length alone"]).points == 0.5).all()
+    assert (
+        simulate_judge(other, truth).verdicts["points"] != simulate_judge(judged, truth).verdicts["points"]
+    ).any()
+    decided = judged.verdicts["quality"] != 0
+    certain = simulate_judge(judged, {"quality": 1e6}).verdicts["points"]
+    assert (certain[decided] == judged.verdicts["points"][decided]).all()
+    tied = replace(judged, verdicts=judged.verdicts.assign(identical=True))
+    assert (simulate_judge(tied, JUDGES["length alone"]).verdicts["points"] == 0.5).all()
 
 
 def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
@@ -252,10 +260,12 @@ def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
     by_judge = judge_errors([judged]).set_index("judge").to_dict("index")
     assert list(by_judge) == ["oracle", *JUDGES] and by_judge["oracle"]["raw"] == 0
     biased = simulate_judge(judged, JUDGES["truth + length"])
-    expected = 100 * (biased.points.mean() - judged.points.mean())
+    expected = 100 * (biased.verdicts["points"].mean() - judged.verdicts["points"].mean())
     assert by_judge["truth + length"]["raw"] == pytest.approx(expected)
     # without its bias, a judge that does not see quality has no opinion: 50 %, not the truth
-    assert by_judge["length alone"]["length"] == pytest.approx(50 - 100 * judged.points.mean(), abs=5)
+    assert by_judge["length alone"]["length"] == pytest.approx(
+        50 - 100 * judged.verdicts["points"].mean(), abs=5
+    )
 
 
 def test_the_truth_table_covers_the_cells_of_the_oracle(make_record: MakeRecord) -> None:
@@ -276,8 +286,8 @@ def test_a_verdict_on_an_empty_response_is_left_out_of_the_truth_table(make_reco
     empty = replace(record.pairs[0], policy=Generation("", True, 0, None))
     cells = controlled_of(replace(record, pairs=[empty, *record.pairs[1:]]))
     [kept], [whole] = known_truth(cells), controlled_of(record)
-    assert kept.points.tolist() == whole.points.tolist()[1:]
-    assert not np.isnan(list(kept.differences.values())).any()
+    assert kept.verdicts["points"].tolist() == whole.verdicts["points"].tolist()[1:]
+    assert kept.verdicts[["length", "surprisal", "quality"]].notna().all(axis=None)
     table, complete = truth_table(cells), truth_table([whole])
     assert table is not None and complete is not None and "1 of 240 verdicts" in table.notes[-1]
     assert complete.notes == table.notes[:-1]
@@ -294,7 +304,10 @@ def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
 def test_equal_rows_of_different_files_are_different_prompts(make_record: MakeRecord) -> None:
     one, other = (imported(make_record, "file", text) for text in ("why", "how"))
     assert build_cells([one, other])[0].win.prompts == 80
-    assert [len(set(controlled_of(*runs)[0].prompts)) for runs in ([one, other], [one])] == [80, 40]
+    assert [len(set(controlled_of(*runs)[0].verdicts["prompt"])) for runs in ([one, other], [one])] == [
+        80,
+        40,
+    ]
 
 
 def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:

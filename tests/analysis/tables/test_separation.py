@@ -23,12 +23,14 @@ from analysis.tables.separation import (
     PUBLISHED,
     SIGNALS,
     Separation,
+    contrast_table,
     display_names,
     published_frame,
+    published_table,
     separation_frame,
     signal_label,
+    signal_table,
 )
-from analysis.tables.separation_tables import contrast_table, published_table, signal_table
 from cme.records import SeparationRecord, write_record
 
 VERIFIER, GENERATOR = "cross_entropy verifier response", "cross_entropy generator response"
@@ -66,6 +68,7 @@ def test_responses_without_answer_or_grade_are_counted_and_left_out() -> None:
     assert all(count in notes for count in (*counts, "62 right and 64 wrong"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_generator_that_never_answers_has_figures_too(tmp_path: Path) -> None:
     never = [False] * (PROMPTS * SAMPLES)
     records = [separation_record(answer=True, correct=never, answered=never)]
@@ -167,6 +170,7 @@ def test_published_and_own_values_have_separate_panels() -> None:
     assert published == sorted(published_frame()["auroc"]) and len(ours) == 5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_path: Path) -> None:
     records = [separation_record(), separation_record(separation_id="b", verifier="gemma_sft")]
     assert [len(part.images) for part in separation_section(records, tmp_path).parts] == [4, 0]

@@ -76,7 +76,7 @@ def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
     assert list(frame["quality"]) == [0.5, 0.75, 0.25]
     assert list(frame["gain"])[1:] == [0.25, -0.25]
     assert list(frame["unscored"])[1:] == [0, 6]
-    assert list(frame["selected"])[1:] == [True, False] and list(frame["final"])[1:] == [False, True]
+    assert list(frame["selected"])[1:] == [True, False]
     lo, hi = frame.loc[1, ["win_rate_lo", "win_rate_hi"]]
     assert 40 < lo < 60 and 90 < hi <= 100
 

@@ -1,8 +1,12 @@
-"""Sanity checks of judges: their win rates for opponents that are no better, and the judges that fail."""
+"""Judges: which of their verdicts count, how far they can be trusted, and how far they agree.
+
+A sanity check has a judge compare a model's own responses with opponents that are no better.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from itertools import combinations
+from math import isnan, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +14,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.ceiling import EXACT_JUDGES
-from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
+from analysis.records.frames import Frames
+from analysis.records.names import (
+    ABSENT,
+    flatten_config,
+    generator_name,
+    is_neutral,
+    judge_label,
+    place_heads,
+    place_names,
+    sort_names,
+)
+from analysis.stats.agreement import Agreement, agreement
+from analysis.stats.auroc import Bools
 from analysis.stats.intervals import FEW_PROMPTS, Floats
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import first_position_share, half_scored, position_consistency
@@ -20,7 +36,6 @@ from cme.records import (
     MAJORITY,
     RunRecord,
     SanityRecord,
-    Verdict,
     judge_name,
     majority_verdicts,
     points,
@@ -42,15 +57,37 @@ RULE = (
     "interval lies above 50 %: no opponent is better than the response that it is compared with. The cut start may be "
     "better, so it is shown without a check."
 )
+KAPPA_NOTE = (
+    "Alike: pairs of judges with the same outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its 95 % CI, "
+    "bootstrapped by prompt; 1 is full agreement, 0 agreement by chance."
+)
+
+
+def order_columns(verdicts: pd.DataFrame) -> tuple[Floats, Bools, NDArray[np.object_], Bools]:
+    """Points, order and pair of each verdict (N,), and whether its pair is unscored in the other order."""
+    points = verdicts["points"].to_numpy(float)
+    policy_first = verdicts["policy_first"].to_numpy(bool)
+    pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
+    return points, policy_first, pairs, half_scored(points, policy_first, pairs)
+
+
+def rate_of(verdicts: pd.DataFrame) -> WinRate:
+    """The win rate over some verdicts of one judge."""
+    points, _, _, half = order_columns(verdicts)
+    return win_rate(points, verdicts["prompt_id"].to_numpy(object), half)
+
+
+def position_bias(alone: pd.DataFrame) -> tuple[float, float]:
+    """Of verdicts of each order alone: the percentage of decided ones for the response shown first, and that of the
+    pairs with the same verdict in both orders."""
+    points, policy_first, pairs, half = order_columns(alone)
+    counted = np.where(half, nan, points)
+    return first_position_share(counted, policy_first), position_consistency(counted, policy_first, pairs)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One judge's verdicts on one opponent: the opponent's win rate and, by each order alone, the position bias.
-
-    `first_shown` is the share of decided verdicts for the response shown first, `consistent` that of the pairs with the
-    same verdict in both orders; both are in percent.
-    """
+    """One judge's verdicts on one opponent: the opponent's win rate, and the judge's `position_bias`."""
 
     judge: str
     opponent: str
@@ -76,29 +113,24 @@ Checked = tuple[SanityRecord, Sequence[Check]]
 
 def build_checks(record: SanityRecord) -> list[Check]:
     """The checks by judge and opponent, with the members and the majority of a panel as separate judges."""
-    groups: dict[str, dict[str, list[Verdict]]] = {}
-    for opponent, verdicts in record.verdicts.items():
-        for verdict in [*verdicts, *majority_verdicts(verdicts)]:
-            by_opponent = groups.setdefault(judge_name(record.judge, verdict), {})
-            by_opponent.setdefault(opponent, []).append(verdict)
-    checks = []
-    for judge, by_opponent in groups.items():
-        for opponent, verdicts in by_opponent.items():
-            won, shown_first, prompts = columns(verdicts)
-            win = win_rate(won, prompts, half_scored(won, shown_first, prompts))
-            alone, shown_first, prompts = columns(verdicts_by_order(verdicts))
-            alone = np.where(half_scored(alone, shown_first, prompts), nan, alone)
-            share = first_position_share(alone, shown_first)
-            consistent = position_consistency(alone, shown_first, prompts)
-            checks.append(Check(judge, opponent, win, share, consistent))
-    return checks
+    verdicts, alone = (opponent_verdicts(record, by_order) for by_order in (False, True))
+    by_order = dict(iter(alone.groupby(["judge", "opponent"])))
+    return [
+        Check(str(judge), str(opponent), rate_of(own), *position_bias(by_order[judge, opponent]))
+        for judge, of_judge in verdicts.groupby("judge", sort=False)
+        for opponent, own in of_judge.groupby("opponent", sort=False)
+    ]
 
 
-def columns(verdicts: Sequence[Verdict]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.object_]]:
-    """Points, order and prompt of each verdict (N,). The opponent is in the policy's place, so it has the points."""
-    won = np.array([points(verdict) for verdict in verdicts], dtype=float)
-    shown_first = np.array([verdict.policy_first for verdict in verdicts], dtype=bool)
-    return won, shown_first, np.array([verdict.prompt_id for verdict in verdicts], dtype=object)
+def opponent_verdicts(record: SanityRecord, by_order: bool) -> pd.DataFrame:
+    """One row per verdict. The opponent is in the policy's place, so it has the points."""
+    rows = [
+        (record.sanity_id, judge_name(record.judge, v), opponent, v.prompt_id, v.policy_first, points(v))
+        for opponent, given in record.verdicts.items()
+        for v in [*(verdicts_by_order(given) if by_order else given), *majority_verdicts(given)]
+    ]
+    columns = ["run_id", "judge", "opponent", "prompt_id", "policy_first", "points"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def check_judges(records: Iterable[SanityRecord]) -> list[Checked]:
@@ -121,13 +153,11 @@ def judge_standing(judge: str, runs: Sequence[RunRecord], checked: Sequence[Chec
         return "fails"
     if judge.split(": ")[-1] in EXACT_JUDGES:
         return "exact"
+
+    def rejects_worse(checks: Sequence[Check]) -> bool:
+        return {c.opponent for c in checks if c.win.hi < 50 and not c.win.few}.issuperset(WORSE)
+
     return "passes" if all(any(map(rejects_worse, of_run)) for of_run in by_run) else "unchecked"
-
-
-def rejects_worse(checks: Sequence[Check]) -> bool:
-    """Whether a judge rejects the opponents that are worse than an answer, by its checks in one record."""
-    rejected = {check.opponent for check in checks if check.win.hi < 50 and not check.win.few}
-    return rejected.issuperset(WORSE)
 
 
 def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
@@ -157,8 +187,9 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
         fields = sorted(field for field in settings | other if settings.get(field) != other.get(field))
         texts = [f"{f}: {settings.get(f, ABSENT)}, there {other.get(f, ABSENT)}" for f in fields]
         differences.add(", ".join(texts) if other else "theirs are not recorded")
-    all_differ = len(different) == len(of_runs)
-    whose = "the results'" if all_differ else f"that of {len(different)} of {len(of_runs)} runs"
+    whose = "the results'"
+    if len(different) < len(of_runs):
+        whose = f"that of {len(different)} of {len(of_runs)} runs"
     return f"A judge called {judge_label(judge)}, with other settings than {whose} ({'; '.join(sorted(differences))}),"
 
 
@@ -188,19 +219,15 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "sanity_id": record.sanity_id,
-                "scale": record.scale,
+                **{name: getattr(record, name) for name in ("sanity_id", "scale")},
                 "judge": check.judge,
-                "family": record.family,
-                "regime": record.regime,
-                "seed": record.seed,
+                **{name: getattr(record, name) for name in ("family", "regime", "seed")},
                 "opponent": check.opponent,
                 "win_rate": check.win.rate,
-                "lo": check.win.lo,
-                "hi": check.win.hi,
-                "prompts": check.win.prompts,
-                "unscored": check.win.unscored,
-                "half_scored": check.win.half_scored,
+                **{
+                    name: getattr(check.win, name)
+                    for name in ("lo", "hi", "prompts", "unscored", "half_scored")
+                },
                 "first_shown": check.first_shown,
                 "consistent": check.consistent,
                 "few": check.win.few,
@@ -219,7 +246,6 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
         rows: list[Sequence[Entry | str]] = []
         for row in checks.to_dict("records"):
             result = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
-            result = "-" if row["opponent"] == CUT_START else result
             half = f" + {row['half_scored']}" if row["half_scored"] else ""
             rows.append(
                 [
@@ -229,14 +255,13 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
                     f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
                     *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
                     format_percent(row["consistent"]),
-                    Entry(result, bold=bool(row["failed"])),
+                    Entry("-" if row["opponent"] == CUT_START else result, bold=bool(row["failed"])),
                 ]
             )
         groups += group_rows(rows, 2)
-    scale = records[0].scale
     return Table(
-        name=f"sanity-{slug(scale)}",
-        title=f"Sanity check of judges: win rate of opponents that are no better (%), scale: {scale}",
+        name=f"sanity-{slug(records[0].scale)}",
+        title=f"Sanity check of judges: win rate of opponents that are no better (%), scale: {records[0].scale}",
         header=[
             *("judge", "generator", "opponent", "win rate", "first won", "prompts", "unscored", "consistent"),
             "check",
@@ -255,3 +280,77 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             ),
         ],
     )
+
+
+def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
+    """Agreement of the members of one panel, from the verdicts of each order alone."""
+    votes = verdicts[~verdicts["judge"].str.endswith(f": {MAJORITY}")]
+    table = votes.set_index(["run_id", "prompt_id", "policy_first", "judge"])["points"].unstack("judge")
+    members = tuple(str(name).split(": ", 1)[1] for name in table.columns)
+    prompts = table.index.get_level_values("prompt_id").to_numpy(object)
+    return agreement(table.to_numpy(float), prompts, members)
+
+
+def judge_agreements(frames: Frames) -> dict[Any, list[Agreement]]:
+    """By place and method, the agreement of every two judges on the responses that both judged, in whichever run.
+
+    The members of a panel are judges too, but not compared with each other, nor is a panel's majority with anyone.
+    """
+    place, item = (
+        ["family", "regime", "reward", "verifier", "method"],
+        ["prompt_id", "start_response", "policy_response", "policy_first", "seed"],
+    )
+    verdicts = frames.verdicts[~frames.verdicts["judge"].str.endswith(f": {MAJORITY}")]
+    if verdicts["judge"].nunique() < 2:
+        return {}
+    responses = frames.pairs[["run_id", "prompt_id", "start_response", "policy_response"]]
+    verdicts = verdicts.merge(responses, on=["run_id", "prompt_id"])
+    verdicts = verdicts.drop_duplicates([*place, *item, "judge"], keep="last")
+    found: dict[Any, list[Agreement]] = {}
+    for key, of_place in verdicts.groupby(place, sort=False):
+        panels = of_place.groupby("judge")["panel"].first().to_dict()
+        votes = {str(judge): own.set_index(item)["points"] for judge, own in of_place.groupby("judge")}
+        for one, other in combinations(sort_names(votes), 2):
+            both = pd.concat([votes[one], votes[other]], axis=1, join="inner")
+            if len(both) and (panels[one] is None or panels[one] != panels[other]):
+                prompts = both.index.get_level_values("prompt_id").to_numpy(object)
+                found.setdefault(key, []).append(agreement(both.to_numpy(float), prompts, (one, other)))
+    return found
+
+
+def agreement_tables(records: Sequence[RunRecord]) -> list[Table]:
+    """Agreement of every two judges of the same responses at one scale; empty without two such judges."""
+    rows = [
+        dict(zip(place_heads(scale), (*place_names(scale, family, regime), method), strict=True))
+        | agreement_columns(each)
+        for scale in [records[0].scale]
+        for (family, regime, _, _, method), of_place in judge_agreements(Frames(records)).items()
+        for each in of_place
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            name=f"agreement-{slug(records[0].scale)}",
+            title=f"Agreement between judges of the same responses, scale: {records[0].scale}",
+            header=list(rows[0]),
+            groups=group_rows([list(row.values()) for row in rows]),
+            notes=[
+                "Items: one pair in one order, with a win, a tie or a loss of the policy from both judges. Left out: "
+                "items that one of them could not score.",
+                KAPPA_NOTE,
+            ],
+        )
+    ]
+
+
+def agreement_columns(found: Agreement) -> dict[str, str]:
+    """The judges, the items and the agreement, by header."""
+    kappa = "n/a" if isnan(found.kappa) else f"{found.kappa:.2f}"
+    return {
+        "judges": ", ".join(map(judge_label, found.judges)),
+        "items": str(found.items),
+        "left out": str(found.left_out),
+        "alike (%)": format_percent(found.alike),
+        "kappa": f"{kappa} {format_interval(found.lo, found.hi, 2)}",
+    }
