@@ -26,7 +26,7 @@ import pandas as pd
 from scipy.special import expit
 
 from analysis.records.frames import Frames
-from analysis.records.names import REGIMES, method_names, order_key, place_heads, regime_name, sort_names
+from analysis.records.names import REGIMES, method_names, place_heads, regime_name, sort_names
 from analysis.stats.intervals import SEED, Floats, interval_excludes
 from analysis.stats.logistic import Controlled, controlled_rate
 from analysis.tables.cells import CELL, Cell
@@ -36,7 +36,6 @@ from analysis.tables.win_rates import (
     NEVER_BOLD,
     OPEN,
     list_order,
-    method_key,
     names_of,
     table_name,
     table_subject,
@@ -61,9 +60,6 @@ JUDGES: dict[str, dict[str, float]] = {
 """Weights of the simulated judges, in logits per unit of quality, per character and per nat/token."""
 TESTED = ("length", "surprisal", "both")
 """The controls whose errors are measured."""
-UNITS = {"length": "characters", "surprisal": "nats/token"}
-DECIMALS = {"length": 1, "surprisal": 2}
-BINS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,22 +226,15 @@ def confound_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
 
 
 def confound_tables(cells: Sequence[ControlledCell]) -> list[Table]:
-    """All tables of one scale: for each judge the controlled rates and the win rates by difference, then the errors."""
-    models = sort_names(model for each in cells for model in each.models)
-    tables = []
-    for judge in sort_names(each.cell.judge for each in cells):
-        of_judge = [each for each in cells if each.cell.judge == judge]
-        tables.append(controlled_table(of_judge, models))
-        tables += [bins_table(of_judge, name, models) for name in UNITS if name != "surprisal" or models]
+    """All tables of one scale: the controlled rates of each judge, then the errors of the controls."""
+    judges = sort_names(each.cell.judge for each in cells)
+    tables = [controlled_table([each for each in cells if each.cell.judge == judge]) for judge in judges]
     truth = truth_table(cells)
     return tables if truth is None else [*tables, truth]
 
 
-def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> Table:
-    """Win rates of one scale and judge by control: family, regime and method in rows.
-
-    `models` are the language models that measured the surprisal; empty where it was not measured.
-    """
+def controlled_table(cells: Sequence[ControlledCell]) -> Table:
+    """Win rates of one scale and judge by control: family, regime and method in rows."""
     rows: list[Sequence[Entry | str]] = []
     for cell in list_order([each.cell for each in cells]):
         [each] = [each for each in cells if each.cell is cell]
@@ -257,12 +246,13 @@ def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         title=f"Win rate at no difference in length or surprisal (%), {table_subject(cells[0].cell)}",
         header=[*place_heads(cells[0].scale), RAW, *CONTROLS, "identical (%)"],
         groups=group_rows(rows),
-        notes=controlled_notes(cells, models),
+        notes=controlled_notes(cells),
     )
 
 
-def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[str]:
+def controlled_notes(cells: Sequence[ControlledCell]) -> list[str]:
     """The notes of the table of controlled rates."""
+    models = sort_names(model for each in cells for model in each.models)
     measured_by = f"under {' or '.join(models)}" if models else "under an independent language model"
     notes = [
         "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
@@ -308,53 +298,6 @@ def controlled_entry(rate: Controlled, is_open: bool) -> Entry:
     if is_open:
         return Entry(f"{text} {OPEN}")
     return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts, decimals=1))
-
-
-def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[str] = ()) -> Table:
-    """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
-    groups: dict[tuple[str, str], list[ControlledCell]] = {}
-    for each in sorted(cells, key=lambda each: (order_key(each.cell.regime, REGIMES), method_key(each.cell))):
-        groups.setdefault((names_of(each.cell)[1], each.cell.method), []).append(each)
-    rows = []
-    for place, of_method in groups.items():
-        verdicts = pd.concat([each.verdicts for each in of_method])
-        rows.append([*place, *fifths_texts(verdicts, column), f"{100 * verdicts['identical'].mean():.0f}"])
-    pooled_models = (
-        f"Measured under {' or '.join(models)} and pooled, although the units of two models differ."
-    )
-    return Table(
-        name=table_name(f"bins-{column}", cells[0].cell),
-        title=f"Win rate (%) by difference in {column}, {table_subject(cells[0].cell)}",
-        header=[
-            *place_heads(cells[0].scale)[1:],
-            *(f"fifth {i}" for i in range(1, BINS + 1)),
-            "identical (%)",
-        ],
-        groups=group_rows(rows),
-        notes=[
-            f"Verdicts on differing responses in fifths of the difference in {column}, policy minus start, "
-            f"{UNITS[column]}: its mean in the fifth, then the win rate with its 95 % CI (logit scale, robust to "
-            "clusters of prompts; [n/a] where all verdicts or all prompts agree, or below 10 prompts). All families "
-            "and seeds of a reward together. Equal differences share a fifth, so there can be fewer fifths.",
-            "Identical: verdicts on identical responses, in no fifth.",
-            *([pooled_models] if column == "surprisal" and len(models) > 1 else []),
-        ],
-    )
-
-
-def fifths_texts(verdicts: pd.DataFrame, column: str) -> list[str]:
-    """Each fifth's mean difference and win rate, such as `-12.4: 58.3 [52.1, 64.5]`; a dash for a missing fifth."""
-    differing = verdicts[~verdicts["identical"] & verdicts[column].notna()]
-    if differing.empty:
-        return ["-"] * BINS
-    edges = np.unique(np.quantile(differing[column], np.arange(1, BINS) / BINS))
-    texts = []
-    for _, fifth in differing.groupby(np.searchsorted(edges, differing[column], side="left")):
-        points = fifth["points"].to_numpy(float)
-        rate = controlled_rate(points, {}, fifth["prompt"].to_numpy(int))
-        mean = f"{fifth[column].mean():+.{DECIMALS[column]}f}"
-        texts.append(f"{mean}: {100 * points.mean():.1f} {format_interval(rate.lo, rate.hi)}")
-    return texts + ["-"] * (BINS - len(texts))
 
 
 def truth_table(cells: Sequence[ControlledCell]) -> Table | None:

@@ -130,10 +130,11 @@ def test_the_columns_are_those_documented(make_record):
         assert set(shared + columns) == set(getattr(found, name).columns), name
 
 
-def test_the_three_lines_of_the_page_give_the_pairs_of_the_records(monkeypatch: pytest.MonkeyPatch):
+def test_the_code_of_the_page_gives_the_pairs_of_the_records(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     variables: dict[str, pd.DataFrame] = {}
-    exec(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0], variables)
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, variables)
     pairs = [
         (record["run_id"], pair["prompt_id"], pair["policy"]["response"])
         for path in LAPTOP.glob("*.record.json")
@@ -142,6 +143,7 @@ def test_the_three_lines_of_the_page_give_the_pairs_of_the_records(monkeypatch: 
     ]
     frame = variables["pairs"][["run_id", "prompt_id", "policy_response"]]
     assert sorted(frame.itertuples(index=False, name=None)) == sorted(pairs)
+    assert variables["fifths"]["count"].sum() == len(variables["verdicts"]) == 2 * len(pairs)
 
 
 def test_the_notebook_runs_and_its_figure_has_the_accuracies_of_the_table():

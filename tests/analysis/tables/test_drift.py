@@ -152,6 +152,7 @@ def test_start_and_policy_of_a_gray_method_differ_in_shape(make_record: Any) -> 
     assert drawn == legend == ["o", "s"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_part_has_a_panel_per_metric_and_a_row_per_method(make_record: Any, tmp_path: Path) -> None:
     start = [f"a b c{i}" for i in range(40)]
     runs = [
