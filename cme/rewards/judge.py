@@ -115,8 +115,10 @@ class PairwiseJudge(Reward):
     def _judge(self, pairs: Sequence[Pair]) -> list[float]:
         """The points of the first response (`policy`) of each pair; NaN for a pair with an unscored verdict."""
         if self._log is None:
-            folder = self._folder or Path(tempfile.mkdtemp(prefix="cme-verdicts-"))
-            self._log = VerdictLog(folder / LOG).__enter__()  # held as long as the reward
+            if self._folder is None:  # in a plain script the log lives as long as the reward
+                self._temporary = tempfile.TemporaryDirectory(prefix="cme-verdicts-")
+                self._folder = Path(self._temporary.name)
+            self._log = VerdictLog(self._folder / LOG).__enter__()  # held as long as the reward
         verdicts = judge_pairs(self.judge, pairs, True, self._log)
         if self.judge.asks_server and all(verdict.outcome == "unscored" for verdict in verdicts):
             raise Unavailable(
