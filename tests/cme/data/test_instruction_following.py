@@ -206,6 +206,28 @@ def test_the_grade_is_the_share_of_constraints_that_are_met(tmp_path: Path) -> N
         grade("Name a drink.", "Tea", True, eval_path=path)
 
 
+def test_a_copied_prompt_meets_nothing() -> None:
+    """Without the rule, nearly half of the bundled constraints are met by the prompt alone."""
+    by_prompt = [strictly_met(constrained(row), row["prompt"]) for _, row in EVERY]
+    assert 0.4 < sum(sum(met) / len(met) for met in by_prompt) / len(by_prompt) < 0.5
+    for _, row in EVERY:
+        prompt = row["prompt"]
+        for copied in (
+            prompt,
+            f" {prompt}\n\n",
+            prompt.upper(),
+            prompt.replace(" ", "\n"),
+            f"{prompt}\n{prompt}",
+        ):
+            assert grade(prompt, copied, True).fault == "all_unmet", row["key"]
+
+
+def test_an_answer_beside_a_copied_prompt_is_graded_alone() -> None:
+    for _, row in EVERY[::5]:
+        answer = passing_response(row)
+        assert grade(row["prompt"], f"{row['prompt']}{answer}", True) == grade(row["prompt"], answer, True)
+
+
 def test_own_files_replace_the_bundled_ones(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "own.jsonl", [ROW])
     assert own_files(path, path) == [path] and own_files() == []
