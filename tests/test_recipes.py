@@ -1,6 +1,7 @@
 """The recipes of docs/recipes: each composes as it stands, with the settings published for its cell."""
 
 import csv
+import functools
 import os
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.sh"))
 SECOND_RUN = "qwen-instruct-no-kl"
 
 
+@functools.cache
 def compose(recipe: Path) -> list[Run]:
     """The runs of a recipe, whose last line is its command."""
     words = shlex.split(recipe.read_text().splitlines()[-1])

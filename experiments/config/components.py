@@ -92,9 +92,11 @@ def is_component(node: Any) -> bool:
     return isinstance(node, Mapping) and ("_target_" in node or "members" in node)
 
 
-def neutral_arguments(target: str) -> frozenset[str]:
-    """The arguments of a reward or judge that do not change results, which its class declares as `NEUTRAL`."""
-    return getattr(locate(target), "NEUTRAL", frozenset()) if target else frozenset()
+def is_neutral_argument(target: str, name: str, value: Any) -> bool:
+    """Whether an argument of a reward or judge changes no result, or none at this value, as its class declares."""
+    declared = locate(target) if target else None
+    values = getattr(declared, "NEUTRAL_VALUES", {})
+    return name in getattr(declared, "NEUTRAL", ()) or (name in values and value == values[name])
 
 
 def evaluation_arguments(target: str) -> frozenset[str]:
@@ -104,11 +106,6 @@ def evaluation_arguments(target: str) -> frozenset[str]:
     """
     module = import_module(target.rpartition(".")[0])
     return cast("frozenset[str]", vars(module).get("EVALUATION_ARGUMENTS", frozenset()))
-
-
-def neutral_values(target: str) -> dict[str, Any]:
-    """The values at which later arguments of a reward or judge change nothing, its class's `NEUTRAL_VALUES`."""
-    return getattr(locate(target), "NEUTRAL_VALUES", {}) if target else {}
 
 
 @functools.cache

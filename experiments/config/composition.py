@@ -1,22 +1,23 @@
 """From a command line to its runs: all are composed and validated before the first one starts."""
 
+import copy
 import difflib
+import functools
 import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError, OmegaConfBaseException
 
 from cme.runtime import shipped
-from experiments.config import experiment_grids, schema
+from experiments.config import schema
 from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
 from experiments.config.runs import Run, resolve
@@ -35,6 +36,7 @@ DISPLAY_OPTIONS = (
     "--shell-completion",
     "-sc",
 )
+MULTIRUN = ("-m", "--multirun")
 OPTIONAL_GROUPS = ("adapter", "capabilities", "comparators", "experiment")
 """Groups with the option `none`, which has no file."""
 
@@ -58,9 +60,35 @@ def compose_cells(
 
 
 def expand_command_line(arguments: list[str]) -> list[list[str]]:
-    """One command line for each grid of the experiment. Raises BadConfig."""
+    """One command line for each grid of the experiment; the command line itself without -m or without grids.
+
+    `experiment.sweep` of a YAML in `conf/experiment/` lists grids by scale. A grid maps overrides to comma lists in the
+    syntax of Hydra's command line; overrides on the command line replace those of the grid. Raises BadConfig for an
+    experiment with grids but none at the scale.
+    """
     schema.register()
-    return [arguments] if is_display_only(arguments) else experiment_grids.expand(arguments, str(CONF))
+    named = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
+    name, scale = named.get("experiment"), named.get("scale")
+    if name is None or "," in name or is_display_only(arguments) or not any(a in MULTIRUN for a in arguments):
+        return [arguments]
+    parser = OverridesParser.create()
+    try:
+        groups = (f"experiment={name}", *([] if scale is None else [f"scale={scale}"]))
+        config = _compose_groups(str(CONF), groups)
+        keys = {str(parser.parse_override(a).key_or_group) for a in arguments if not a.startswith("-")}
+    except HydraException:
+        return [arguments]  # composing the run explains the error
+    grids: Any = OmegaConf.to_container(config.experiment.sweep)
+    scale = str(config.scale.name)
+    if grids and scale not in grids:
+        raise BadConfig(
+            f"experiment={name} has no grid at scale={scale}; use scale={' or scale='.join(map(str, grids))}, or add "
+            "a grid to its file in conf/experiment/"
+        )
+    return [
+        [*arguments, *(f"{key}={value}" for key, value in grid.items() if key.lstrip("+") not in keys)]
+        for grid in grids.get(scale, [{}])
+    ]
 
 
 def is_display_only(arguments: list[str]) -> bool:
@@ -68,10 +96,13 @@ def is_display_only(arguments: list[str]) -> bool:
     return any(a.split("=")[0] in DISPLAY_OPTIONS for a in arguments)
 
 
-def group_options(group: str) -> list[str]:
-    """The options of a config group, such as `trainer`."""
-    files = [file.stem for file in (CONF / group).glob("*.yaml")]
-    return sorted([*files, "none"] if group in OPTIONAL_GROUPS else files)
+def config_groups() -> dict[str, list[str]]:
+    """The options of each config group: the files of its folder in `conf/`; the entries of `conf/verifiers.yaml`."""
+    groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
+    groups["verifier"] = list(schema.load_verifiers())
+    for group in OPTIONAL_GROUPS:
+        groups[group].append("none")
+    return {group: sorted(options) for group, options in sorted(groups.items())}
 
 
 def compose_one_line(
@@ -80,29 +111,28 @@ def compose_one_line(
     """The runs of a command line without the grids of its experiment. See `compose_cells`."""
     if is_display_only(arguments):
         return []
-    multirun = any(a in experiment_grids.MULTIRUN for a in arguments)
-    overrides = [a for a in without_hydra_overrides(arguments) if a not in experiment_grids.MULTIRUN]
+    multirun = any(a in MULTIRUN for a in arguments)
+    overrides = [a for a in without_hydra_overrides(arguments) if a not in MULTIRUN]
     values = [_override_values(override, multirun) for override in overrides]
     runs: list[Run] = []
     missing = None
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for combination in itertools.product(*values):
-            config = _compose(list(combination))
-            if data is not None:
-                config.data = OmegaConf.merge(config.data, data)
-            try:
-                run = resolve(config, combination)
-                warnings = validate(run, parties)
-            except BadConfig as error:
-                if isinstance(error, NoSuchCell) and config.plan:  # the plan covers the others
-                    print(f"left out: {error}", file=sys.stderr)
-                    missing = error
-                    continue
-                where = f" (cell {' '.join(combination)})" if multirun and combination else ""
-                raise type(error)(f"{error}{where}") from error
-            runs.append(run)
-            for warning in warnings:
-                print(f"warning: {warning}", file=sys.stderr)
+    for combination in itertools.product(*values):
+        config = _compose(list(combination))
+        if data is not None:
+            config.data = OmegaConf.merge(config.data, data)
+        try:
+            run = resolve(config, combination)
+            warnings = validate(run, parties)
+        except BadConfig as error:
+            if isinstance(error, NoSuchCell) and config.plan:  # the plan covers the others
+                print(f"left out: {error}", file=sys.stderr)
+                missing = error
+                continue
+            where = f" (cell {' '.join(combination)})" if multirun and combination else ""
+            raise type(error)(f"{error}{where}") from error
+        runs.append(run)
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
     if missing is not None and not runs:
         raise missing
     return runs
@@ -121,52 +151,69 @@ def _override_values(text: str, multirun: bool) -> list[str]:
     except HydraException as error:
         raise BadConfig(f"{text} is not an override of the form key=value") from error
     singles = [text] if values is None else [f"{override.get_key_element()}={value}" for value in values]
-    group = str(override.key_or_group)
-    if (CONF / group).is_dir() and not override.is_delete():
-        options = group_options(group)
+    group, groups = str(override.key_or_group), config_groups()
+    if group in groups and not override.is_delete():
         for value in (single.split("=", 1)[1] for single in singles):
-            if value not in options:
-                raise BadConfig(f"{group}={value} is unknown{suggestion(value, options)}")
+            if value not in groups[group]:
+                raise BadConfig(f"{group}={value} is unknown{suggestion(value, groups[group])}")
     if values is not None and not multirun:
         raise BadConfig(f"{text} names several values; add -m to sweep over them")
     return singles
 
 
 def _compose(overrides: list[str]) -> DictConfig:
+    """The configuration of a cell. Raises BadConfig.
+
+    Hydra composes the options of groups, then sets fields; so cells that differ in plain fields share the first part.
+    """
+    parser = OverridesParser.create()
+    parsed = [parser.parse_override(text) for text in overrides]
+    fields = [o for o in parsed if o.type == OverrideType.CHANGE and not _is_group(o)]
+    if len(fields) + sum(map(_is_group, parsed)) < len(
+        parsed
+    ):  # fields are added or deleted, and their order counts
+        fields = []
     try:
-        return compose("config", overrides=overrides)
+        config = copy.deepcopy(
+            _compose_groups(str(CONF), tuple(o.input_line for o in parsed if o not in fields))
+        )
     except (HydraException, OmegaConfBaseException) as error:
-        with suppress(HydraException):  # the groups alone may not compose
-            raise BadConfig(_explain(overrides, error)) from error
         raise BadConfig(str(error).splitlines()[0]) from error
+    for override in fields:
+        _set_field(config, override)
+    return config
 
 
-def _explain(overrides: list[str], error: Exception) -> str:
-    """One sentence on the override that Hydra refused."""
-    groups = [o for o in overrides if (CONF / o.split("=")[0].lstrip("+~")).is_dir()]
-
-    def composes(override: str) -> bool:
-        try:
-            compose("config", overrides=[*groups, override] if override not in groups else groups)
-        except (HydraException, OmegaConfBaseException):
-            return False
-        return True
-
-    refused = [o for o in overrides if "=" in o and not composes(o)]
-    key, _, value = (refused or overrides[-1:] or [""])[0].partition("=")
-    base = compose("config", overrides=[o for o in groups if not o.startswith(("+", "~"))])
-    node: Any = base
-    for part in key.split("."):
-        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None  # noqa: SLF001
+def _set_field(config: DictConfig, override: Override) -> None:
+    """Set a field of a composed configuration. Raises BadConfig for a field or a value that does not exist."""
+    key, text = str(override.key_or_group), override.input_line
+    parent, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(config, parent, default="") if parent else config
     if node is None:
-        fields = flatten(OmegaConf.to_container(base, resolve=False))
-        near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+        remedy = "use adapter=lora" if parent == "trainer.lora" else "choose an option that sets it"
+        raise BadConfig(f"{text}: {parent} is null and has no fields; {remedy}")
+    try:
+        OmegaConf.update(config, key, override.value())
+    except (ConfigAttributeError, ConfigKeyError, ConfigTypeError) as error:
+        known = flatten(OmegaConf.to_container(config, resolve=False))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "`python run.py --cfg job` prints all fields"
-        return f"{key}={value}: there is no field {key}; {hint}"
-    expected = getattr(node._metadata.ref_type, "__name__", "another type")  # noqa: SLF001
-    return f"{key}={value}: " + (
-        f"it must be of type {expected}" if expected != "Any" else str(error).splitlines()[0]
-    )
+        raise BadConfig(f"{text}: there is no field {key}; {hint}") from error
+    except OmegaConfBaseException as error:
+        expected = getattr(node._get_node(name)._metadata.ref_type, "__name__", "Any")  # noqa: SLF001
+        reason = str(error).splitlines()[0] if expected == "Any" else f"it must be of type {expected}"
+        raise BadConfig(f"{text}: {reason}") from error
+
+
+def _is_group(override: Override) -> bool:
+    """Whether an override chooses an option of a group."""
+    return "/" in override.key_or_group or override.key_or_group in config_groups()
+
+
+@functools.lru_cache(maxsize=64)
+def _compose_groups(conf: str, overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(conf, version_base="1.3"):
+        return compose("config", overrides=list(overrides))
 
 
 def without_hydra_overrides(arguments: Sequence[str]) -> list[str]:

@@ -1,15 +1,24 @@
 """The text of `run.py --help`: config groups and fields, from the schema and the files in `conf/`."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
-from cme.runtime import shipped
-from experiments.config.composition import group_options
-from experiments.config.schema import TRAINERS, Config, declaration
+from omegaconf import MISSING
+
+from experiments.config.composition import config_groups
+from experiments.config.schema import Config
+from experiments.config.settings import Setting, declaration, group_of
+from experiments.config.trainers import TRAINERS
 
 HIDDEN = ("accelerate", "hydra", "source")
 """Folders of `conf/` that are not chosen by name on the command line."""
+ELSEWHERE = {
+    "adapter": "low-rank adapters to train instead of all weights; none: all weights",
+    "comparators": "further models to compare with; none: the untrained model alone",
+    "trainer": "how the policy is trained",
+}
+"""The help of the groups that are not fields of the schema by the same name."""
 
 USAGE = """\
 Train a policy with a label-free reward, compare it with its untrained model, record and report.
@@ -22,9 +31,11 @@ Train a policy with a label-free reward, compare it with its untrained model, re
 
 
 def help_text() -> str:
-    """Usage, the options of each config group, and every field with its type, allowed values and help."""
-    groups = sorted(d.name for d in shipped.CONF.iterdir() if d.is_dir() and d.name not in HIDDEN)
-    lines = [USAGE, "Groups:", *(f"  {group}={', '.join(group_options(group))}" for group in groups)]
+    """Usage, the options of each config group, and every field with its type, default, allowed values and help."""
+    lines = [USAGE, "Groups:"]
+    for group, options in config_groups().items():
+        if group not in HIDDEN:
+            lines += [f"  {group}: {_group_help(group)}", f"    {group}={', '.join(options)}"]
     lines += ["", "Fields:", *_describe_fields(Config)]
     for method, schema in TRAINERS.items():
         lines += ["", f"Fields of trainer={method}:", *_describe_fields(schema, "trainer.")]
@@ -32,14 +43,35 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+def _group_help(group: str) -> str:
+    if group in ELSEWHERE:
+        return ELSEWHERE[group]
+    [one] = [one for one in fields(Config) if one.name == group]
+    declared = declaration(one)
+    if declared is not None:
+        return declared.help
+    summary = str(one.type.__doc__).rstrip(".")
+    return summary[0].lower() + summary[1:]
+
+
 def _describe_fields(schema: Any, path: str = "") -> Iterator[str]:
-    """A line for each field of a schema: dotted path, type, help, allowed values and bounds."""
+    """A line for each field of a schema, by its dotted path."""
     for one in fields(schema):
         declared = declaration(one)
         if declared is not None:
             kind = one.type.__name__ if isinstance(one.type, type) else str(one.type).replace("typing.", "")
-            allowed = f"; one of {', '.join(declared.choices)}" if declared.choices else ""
-            bounds = f"; {declared.bounds}" if declared.bounds else ""
-            yield f"  {path}{one.name} ({kind}): {declared.help}{allowed}{bounds}"
-        elif is_dataclass(one.type):
-            yield from _describe_fields(one.type, f"{path}{one.name}.")
+            allowed = f"one of {', '.join(declared.choices)}" if declared.choices else ""
+            described = "; ".join(filter(None, [declared.help, allowed, declared.bounds]))
+            yield f"  {path}{one.name} ({kind}{_default(declared)}): {described}"
+        elif (group := group_of(one)) is not None:
+            yield from _describe_fields(group, f"{path}{one.name}.")
+
+
+def _default(declared: Setting) -> str:
+    """The default as YAML writes it; empty for a value that the files in `conf/` give."""
+    default = declared.default
+    if default == MISSING or isinstance(default, list | dict):
+        return ""
+    return (
+        f" = {'null' if default is None else str(default).lower() if isinstance(default, bool) else default}"
+    )

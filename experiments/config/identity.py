@@ -9,8 +9,8 @@ so code may move without changing ids.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
@@ -20,11 +20,12 @@ from cme.records import CUT_START
 from experiments.config.components import (
     evaluation_arguments,
     is_component,
-    neutral_arguments,
-    neutral_values,
+    is_neutral_argument,
     option_settings,
 )
-from experiments.config.schema import SWITCHES, TRAINERS, Config, Stage, declaration
+from experiments.config.schema import SWITCHES, Config
+from experiments.config.settings import Stage, declaration, group_of
+from experiments.config.trainers import TRAINERS
 
 if TYPE_CHECKING:
     from experiments.config.components import Component
@@ -143,9 +144,8 @@ def _classify(
     for key, value in values.items():
         one, here = declared[key], f"{path}{key}"
         setting = declaration(one)
-        optional_groups = [t for t in (one.type, *get_args(one.type)) if is_dataclass(t)]
-        group: Any = TRAINERS[value["method"]] if here == "trainer" else next(iter(optional_groups), None)
-        if setting is not None and (not setting.changes_results or value in setting.neutral_values):
+        group = TRAINERS[value["method"]] if here == "trainer" else group_of(one)
+        if setting is not None and setting.is_neutral(value):
             yield here, value, None
         elif group is not None and isinstance(value, Mapping):
             yield from _classify(value, named, group, f"{here}.")
@@ -164,8 +164,6 @@ def _classify_component(
     except InterpolationKeyError:  # the target counts where the interpolation points
         expected = target
     is_named = target.startswith("cme.") and target == expected
-    neutral = neutral_arguments(target) | ({"_target_"} if is_named else set())
-    same = neutral_values(target)
     for key, value in node.items():
         if key == "members":
             for name, member in value.items():
@@ -175,7 +173,7 @@ def _classify_component(
         elif path == "data.source" and key in evaluation_arguments(target):
             yield f"{path}.{key}", value, "responses"
         else:
-            is_neutral = key in neutral or (key in same and value == same[key])
+            is_neutral = is_named if key == "_target_" else is_neutral_argument(target, key, value)
             yield f"{path}.{key}", value, None if is_neutral else stage
 
 
@@ -183,19 +181,16 @@ def _named_options(values: Mapping[str, Any]) -> DictConfig:
     """The components of a configuration as the YAML files of their names define them."""
 
     def option(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
-        own = option_settings(group, str((node or {}).get("name")))
-        asked = (node or {}).get("judge") if group == "reward" else None
-        return own if asked is None else own | {"judge": option("judge", asked)}
+        node = node or {}
+        named = option_settings(group, str(node.get("name")))
+        if group == "reward" and node.get("judge") is not None:
+            named = named | {"judge": option("judge", node["judge"])}
+        members = node.get("members") or {}
+        return {**named, "members": {key: option(group, member) for key, member in members.items()}}
 
-    def members(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
-        return {key: option(group, member) for key, member in ((node or {}).get("members") or {}).items()}
-
-    judge, reward = values["judge"], values.get("reward")
     return OmegaConf.create(
         {
-            "data": option("data", values["data"]),
-            "reward": {**option("reward", reward), "members": members("reward", reward)},
-            "judge": {**option("judge", judge), "members": members("judge", judge)},
+            **{group: option(group, values.get(group)) for group in ("data", "reward", "judge")},
             "selection": {"judge": option("judge", values["selection"]["judge"])},
             "trainer": {"pairs": "${data.pairs}"},
         }

@@ -10,9 +10,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.records import Oracle
 from experiments.config import identity
-from experiments.config.components import Component
-from experiments.config.schema import TRAINERS, Config
+from experiments.config.components import Component, is_component
+from experiments.config.schema import Config
+from experiments.config.trainers import TRAINERS
 from experiments.config.validation import BadConfig, check_existence, check_names, check_targets
+
+NAMED = ("reward", "judge", "selection.judge")
+"""Components that are options of a group, whose `name` is not an argument."""
 
 
 @dataclass(kw_only=True)
@@ -65,17 +69,19 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
     check_names(values)
     check_targets(values)
-    selection, data, trainer = typed["selection"], typed["data"], typed["trainer"]
-    typed["reward"] = Component.of(typed["reward"])
-    typed["judge"] = Component.of(typed["judge"])
-    selection.judge = Component.of(selection.judge)
-    data.source = Component.of(data.source, named=False)
-    data.oracle = data.oracle and Component.of(data.oracle, named=False)
-    data.blind_spots = data.blind_spots and Component.of(data.blind_spots, named=False)
-    data.pairs = data.pairs and Component.of(data.pairs, named=False)
-    if trainer.method == "dpo":
-        trainer.pairs = trainer.pairs and Component.of(trainer.pairs, named=False)
-    return Run(**typed, values=values, overrides=list(overrides))
+    run = Run(**typed, values=values, overrides=list(overrides))
+    _make_components(run)
+    return run
+
+
+def _make_components(node: Any, path: str = "") -> None:
+    """Replace the mappings that name a target by components, in a group and the groups in it."""
+    for one in fields(node):
+        value, here = getattr(node, one.name), f"{path}{one.name}"
+        if here in NAMED or is_component(value):
+            setattr(node, one.name, Component.of(value, named=here in NAMED))
+        elif is_dataclass(value):
+            _make_components(value, f"{here}.")
 
 
 def _check_declared(config: DictConfig, path: str = "") -> None:

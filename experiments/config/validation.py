@@ -18,10 +18,12 @@ from cme.models import template_variables
 from cme.records import find_unwritable
 from cme.rewards.base import Reward
 from cme.runtime.files import check_name
-from experiments.config import identity, trainer_validation
+from experiments.config import identity, reward_validation
 from experiments.config.components import Component, locate
 from experiments.config.family_overlap import Party, family_of, overlap_warnings
-from experiments.config.schema import REGIMES, TRAINERS, Setting, declaration
+from experiments.config.schema import REGIMES
+from experiments.config.settings import Setting, declaration
+from experiments.config.trainers import TRAINERS, uses_groups
 
 if TYPE_CHECKING:
     from experiments.config.runs import Run
@@ -31,10 +33,6 @@ LOADERS: dict[str, dict[str, Any]] = {
     "trainer.pairs": {"prompts": [], "seed": 0},
 }
 """Arguments that functions which load data get in addition to those of the configuration."""
-
-
-NAMED = ("scale", "family", "verifier", "reward", "data", "judge", "preset", "experiment")
-"""Groups whose `name` can become part of a file name."""
 
 
 class BadConfig(ValueError):
@@ -109,15 +107,10 @@ def check_existence(config: DictConfig) -> None:
 
 def check_names(values: Mapping[str, Any]) -> None:
     """Check the folder of the results, and the names that become part of file names in it. Raises BadConfig."""
-    nodes = {group: values[group] for group in NAMED if group in values}
-    nodes["selection.judge"] = values["selection"]["judge"]
-    nodes |= {
-        f"judge.members.{key}": member for key, member in (values["judge"].get("members") or {}).items()
-    }
-    for path, node in nodes.items():
-        if node.get("name") is not None:
+    for path, name in identity.flatten(dict(values)).items():
+        if path.endswith(".name") and name is not None:
             try:
-                check_name(f"{path}.name", str(node["name"]))
+                check_name(path, str(name))
             except ValueError as error:
                 raise BadConfig(str(error)) from None
     if not values["results_dir"].strip():
@@ -155,44 +148,26 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     """
     if problem := find_unwritable(run.values):
         raise BadConfig(problem)
-    if run.preset.name != "matched" and run.scale.name != "paper":
-        raise BadConfig(
-            f"preset={run.preset.name} at scale={run.scale.name}: its learning rates and lengths are for the larger "
-            "models of the publications; use scale=paper, or preset=matched"
-        )
-    if run.scale.build != 1 and run.scale.name != "miniature":
-        raise BadConfig(
-            f"scale.build={run.scale.build} at scale={run.scale.name}: only miniature checkpoints have several builds; "
-            "use scale.build=1"
-        )
-    for path, value, declared in declared_values(run):
-        if value is not None and declared.choices and value not in declared.choices:
-            raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
-        if not declared.allows(value):
-            raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
     components = _components(run)
     try:
+        for path, value, declared in declared_values(run):
+            if value is not None and declared.choices and value not in declared.choices:
+                raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
+            if not declared.allows(value):
+                raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
+        run.preset.check(run.scale)
+        run.scale.check()
         template_variables.check(run.chat_template.generator)
         template_variables.check(run.chat_template.verifier)
-        trainer_validation.check(run)
         for path, component in components.items():
             _check_component(path, component)
-        trainer_validation.check_reward(run)
+        run.trainer.check(run)
+        reward_validation.check(run)
+        run.selection.check(run.trainer)
     except ValueError as error:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
     _check_answers(run, components)
-    _check_orders(run, components)
-    if run.selection.every is not None and not 0 < run.selection.every < run.trainer.max_steps:
-        raise BadConfig(
-            f"selection.every={run.selection.every}; it must be above 0 and below "
-            f"trainer.max_steps={run.trainer.max_steps}, or null for no selection"
-        )
-    limit, saved = run.selection.max_checkpoints, saved_checkpoints(run)
-    if limit is not None and saved > limit:
-        raise BadConfig(
-            f"selection.every={run.selection.every} saves {saved} checkpoints, more than "
-            f"selection.max_checkpoints={limit}; save fewer with a larger selection.every"
-        )
+    _check_judges(run, components)
     warnings = [
         f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
         for path, judge in identity.reward_judges(run).items()
@@ -204,12 +179,6 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
         )
     return warnings + _overlaps(run, parties)
-
-
-def saved_checkpoints(run: "Run") -> int:
-    """Number of checkpoints that training saves for selection; the final policy is not among them."""
-    every = run.selection.every
-    return 0 if every is None else len(range(every, run.trainer.max_steps, every))
 
 
 def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
@@ -309,6 +278,11 @@ def _check_component(path: str, component: Component) -> None:
         signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
+    if path.startswith("reward.members") and uses_groups(component):
+        raise BadConfig(
+            f"{path} with granularity=token or std_floor; a sum has one value per response, so use "
+            f"{path}.granularity=sequence and {path}.std_floor=0"
+        )
     base = Judge if is_judge(path) else Reward if path.startswith("reward") else None
     if base is None:
         return
@@ -320,13 +294,19 @@ def _check_component(path: str, component: Component) -> None:
         raise BadConfig(f"{path}: {error}") from error
 
 
-def _check_orders(run: "Run", components: Mapping[str, Component]) -> None:
-    """Check that both orders are judged for a judge that combines them."""
+def _check_judges(run: "Run", components: Mapping[str, Component]) -> None:
+    """Check that each judge has the oracle that it needs, and both orders if it combines them."""
     for path, judge in components.items():
-        combines = (
-            is_judge(path, of_reward=False) and cast("type[Judge]", judge.load_target()).combines_orders
-        )
-        if combines and not run.evaluation.both_orders:
+        if not is_judge(path):
+            continue
+        if judge.arguments.get("oracle", True) is None:
+            group = f"judge@{path}" if path.endswith(".judge") else path
+            raise BadConfig(
+                f"{path}={judge.name} needs an oracle, but data={run.data.name} has none; "
+                f"use {group}=reference_similarity"
+            )
+        combines = cast("type[Judge]", judge.load_target()).combines_orders
+        if combines and is_judge(path, of_reward=False) and not run.evaluation.both_orders:
             raise BadConfig(f"{path}={judge.name}: {SINGLE_ORDER}")
 
 
@@ -352,7 +332,7 @@ def _describe_type(annotation: Any) -> str:
 
 
 def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
-    """Check that the data have the answers that reward, experiment and judges need."""
+    """Check that the data have the answers that reward and experiment need."""
     reward, data = run.reward, run.data
     parts = reward.parts if "reward" in components else []
     needs_answers = any(
@@ -369,10 +349,3 @@ def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
             f"experiment={run.experiment.name} needs answers, but data={data.name} has none "
             "(data.answers=none); use data with answers, such as data=world"
         )
-    for path, judge in components.items():
-        if is_judge(path) and judge.arguments.get("oracle", True) is None:
-            group = f"judge@{path}" if path.endswith(".judge") else path
-            raise BadConfig(
-                f"{path}={judge.name} needs an oracle, but data={data.name} has none; "
-                f"use {group}=reference_similarity"
-            )

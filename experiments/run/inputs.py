@@ -18,7 +18,8 @@ from cme.grading.constraints import ConstrainedPrompt
 from cme.records import Conversation, Pair, Preference, Prompt, read_json, write_json
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.config.schema import Data, Dpo
+from experiments.config.schema import Data
+from experiments.config.trainers import Dpo
 from experiments.config.validation import BadConfig
 from experiments.run import cell
 from experiments.run.store import Store, trains

@@ -223,17 +223,13 @@ def unread_warnings(
 
 @dataclass(frozen=True)
 class PendingJudging:
-    """Pairs to judge; verdicts in the log count as done.
-
-    With `upper_bound`, the pairs stand for responses that do not exist yet.
-    """
+    """Pairs to judge; verdicts in the log count as done."""
 
     name: str
     judge: Component
     pairs: Sequence[Pair]
     both_orders: bool
     log: VerdictLog
-    upper_bound: bool = False
 
 
 def cost_lines(pending: Sequence[PendingJudging]) -> list[str]:
@@ -257,8 +253,7 @@ def cost_lines(pending: Sequence[PendingJudging]) -> list[str]:
                 price = instance.price(sent, received)
                 hint = "; set judge.usd_per_million_input and judge.usd_per_million_output"
                 cost = f"{cost}{hint}" if price is None else f"{price:.2f} USD"
-            bound = "at most " if each.upper_bound else ""
-            lines.append(f"{label}: {bound}{len(estimates)} calls, {tokens}, {cost}")
+            lines.append(f"{label}: {len(estimates)} calls, {tokens}, {cost}")
             calls += len(estimates)
             usd += math.nan if price is None else price
     total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"

@@ -20,8 +20,8 @@ from cme.runtime import signals
 from cme.runtime.files import delete_partial_files
 from cme.training.checkpoint_files import find_damage
 from experiments.config import identity
+from experiments.config.reward_validation import judged_comparisons
 from experiments.config.runs import Run
-from experiments.config.trainer_validation import judged_comparisons
 from experiments.config.validation import validate
 from experiments.run import comparators, evaluation, inputs, judging, preparation, selection, training
 from experiments.run.cell import is_held, print_message, quiet_libraries, report_progress, run_lock

@@ -12,9 +12,10 @@ from cme.data import files
 from cme.models import hub
 from cme.records import CUT_START, RunRecord
 from cme.training.checkpoint_files import KEPT
-from experiments.config import identity, schema
+from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.config.validation import BadConfig, saved_checkpoints
+from experiments.config.trainers import Optimization
+from experiments.config.validation import BadConfig
 from experiments.run import inputs, judging
 from experiments.run.store import Store, add_to_experiments, missing_comparators, trains
 from experiments.run.twin import find_responses
@@ -212,7 +213,7 @@ def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
     remedies = []
     if any(run.scoring.dtype == "bfloat16" for run in runs):
         remedies.append("scoring.dtype=float32")
-    if any(isinstance(run.trainer, schema.Optimization) and run.trainer.bf16 for run in runs):
+    if any(isinstance(run.trainer, Optimization) and run.trainer.bf16 for run in runs):
         remedies.append("trainer.bf16=false")
     if not remedies:
         return
@@ -262,7 +263,7 @@ def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
     if run.trainer.method == "best_of_n":
         return DiskSpace(0.0, 0.0)
     policy = (2.0 if on_gpu else 4.0) * parameters
-    saved = saved_checkpoints(run) * policy
+    saved = run.selection.count_saved(run.trainer) * policy
     resume = 0.0
     # adapters are small beside the model
     if run.trainer.lora is None and run.trainer.max_steps > run.checkpoint.every:

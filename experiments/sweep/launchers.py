@@ -34,8 +34,7 @@ from cme.runtime import distributed, shipped
 from cme.runtime.extras import install_command
 from cme.runtime.signals import SIGNALS
 from experiments.config import schema
-from experiments.config.composition import configures_hydra
-from experiments.config.experiment_grids import MULTIRUN
+from experiments.config.composition import MULTIRUN, configures_hydra
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import Worker, visible_gpus

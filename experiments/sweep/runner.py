@@ -20,7 +20,7 @@ from cme.runtime.command_line import (
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.plan import plan, resources
+from experiments.plan import plan
 from experiments.run import cell, preparation
 from experiments.run.store import RECORD, Store, trains
 from experiments.sweep import launchers, ledger, report
@@ -42,7 +42,7 @@ def _run(arguments: list[str]) -> int:
     if any(run.plan for run in runs):
         print("\n".join(plan.lines(runs)))
         return DONE
-    resources.announce(runs)
+    plan.announce(runs)
     preparation.prepare(runs)
     add_to_ledger(runs)
     pending = []
@@ -112,7 +112,7 @@ def _prepare_entries(
         except ValueError as error:
             errors += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
     try:
-        resources.announce(runs)
+        plan.announce(runs)
         preparation.prepare(runs)
     except Unavailable as error:
         return [], [*errors, *str(error).splitlines()]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from cme.records import RunState
 from cme.runtime import shipped
-from cme.runtime.terminal import plain
-from experiments.plan.columns import align_columns
+from cme.runtime.terminal import align_columns, plain
 from experiments.run.cell import current_state, last_progress
 from experiments.sweep import ledger
 from experiments.sweep.ledger import Entry

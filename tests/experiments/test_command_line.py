@@ -120,7 +120,8 @@ def test_intervals_that_it_refuses(seconds: str, capsys: pytest.CaptureFixture[s
 def test_help_and_status_do_not_load_torch() -> None:
     code = (
         "import sys\nfrom experiments.__main__ import main\n"
-        "for words in (['--help'], ['status'], ['score', '--help'], ['cost', '--help']):\n    assert main(words) == 0\n"
+        "for words in (['--help'], ['status'], ['score', '--help'], ['probe', '--help']):\n"
+        "    assert main(words) == 0\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)

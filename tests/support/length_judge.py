@@ -42,3 +42,9 @@ def questions(pairs: Sequence[Pair]) -> int:
     """How many distinct questions pairs make in both orders."""
     texts = [(p.prompt, p.policy.response, p.start.response) for p in pairs]
     return len({*texts, *((a, c, b) for a, b, c in texts)})
+
+
+def unscored(pairs: Sequence[Pair], given: Sequence[Verdict]) -> int:
+    """How many distinct questions that pairs make in both orders have an unscored verdict."""
+    shown = [(p.prompt, *(p.policy.response, p.start.response)[::step]) for p in pairs for step in (1, -1)]
+    return len({q for q, v in zip(shown, given, strict=True) if v.outcome == "unscored"})

@@ -93,13 +93,6 @@ def broken(config: Run) -> None:
     raise ValueError(f"seed {config.seed} is no good")
 
 
-def held(config: Run) -> None:
-    """Run until somebody writes the file `go` into results_dir."""
-    file_of(config, f"begun-{os.getpid()}").touch()
-    wait_for(Path(config.results_dir) / "go")
-    plain(config)
-
-
 def record_path(config: Run) -> Path:
     """The record that `run` writes."""
     return Path(config.results_dir) / config.run_id / "separation.json"

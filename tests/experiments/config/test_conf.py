@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed_runs import compose
 from omegaconf import OmegaConf
 
 from experiments.config import composition, identity
 from experiments.config.components import option_settings
-from experiments.config.composition import CONF, OPTIONAL_GROUPS, group_options
-from experiments.config.runs import Run
+from experiments.config.composition import CONF, OPTIONAL_GROUPS, config_groups
+from experiments.config.schema import load_verifiers
 
 OTHERS = {"accelerate", "hydra"}  # read by accelerate and Hydra: test_devices.py, tests/experiments/sweep
 FILES = sorted(p for p in CONF.rglob("*.yaml") if not OTHERS & {*p.parts})
-NAMED_GROUPS = ("family", "verifier", "reward", "data", "judge", "scale", "preset", "experiment")
-
-
-def compose(*arguments: str) -> Run:
-    [run] = composition.compose_cells(list(arguments))
-    return run
+FAMILIES = {file.stem for file in (CONF / "family").glob("*.yaml")}
+NAMED_GROUPS = ("family", "reward", "data", "judge", "scale", "preset", "experiment")
 
 
 def command(file: Path) -> list[str]:
@@ -40,9 +37,21 @@ def test_a_file_composes_and_validates_by_its_own_command(file: Path) -> None:
         assert getattr(config, group).name == file.stem
 
 
+@pytest.mark.parametrize("name", load_verifiers())
+def test_a_verifier_composes(name: str) -> None:
+    scales = {
+        "miniature": (),
+        "laptop": ("scale=laptop", "family=smollm2", "regime=instruct"),
+        "paper": ("scale=paper", "family=qwen_math", "data=math"),
+    }
+    scale = next((s for s in scales if s in load_verifiers()[name]["checkpoints"]), "laptop")
+    verifier = compose(*scales[scale], f"verifier={name}").verifier
+    assert verifier.name == name and verifier.checkpoint and verifier.family in FAMILIES
+
+
 @pytest.mark.parametrize("group", OPTIONAL_GROUPS)
 def test_none_is_an_option_without_a_file(group: str) -> None:
-    assert not (CONF / group / "none.yaml").exists() and "none" in group_options(group)
+    assert not (CONF / group / "none.yaml").exists() and "none" in config_groups()[group]
     assert compose(f"{group}=none").values == compose().values
 
 
@@ -111,9 +120,10 @@ def test_the_models_of_each_cell_at_laptop_scale(cell: tuple[str, str], generato
 
 
 def test_a_verifier_that_is_the_generator_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    compose("scale=laptop", "family=qwen", "regime=instruct", "verifier=qwen_coder_0_5b")
+    cell = ["scale=laptop", "family=qwen", "regime=instruct"]
+    composition.compose_cells([*cell, "verifier=qwen_coder_0_5b"])
     assert "verifier equals generator (package:qwen2.5-coder-0.5b-instruct)" in capsys.readouterr().err
-    compose("scale=laptop", "family=qwen", "regime=instruct")
+    composition.compose_cells(cell)
     assert "verifier equals" not in capsys.readouterr().err
 
 
@@ -134,10 +144,14 @@ PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 def test_preset_paper_gives_the_settings_of_the_publication(
     reward: str, expected: tuple[int, float, float]
 ) -> None:
-    cell = [*PAPER, "data=world", f"reward={reward}"]
-    own, matched = compose(*cell, "preset=paper"), compose(*cell, "preset=matched")
+    own = compose(*PAPER, "data=world", f"reward={reward}", "preset=paper")
     assert (own.trainer.num_generations, own.trainer.learning_rate, own.trainer.beta) == expected
     assert own.trainer.steps_per_generation == own.trainer.gradient_accumulation_steps == expected[0]
+
+
+def test_a_preset_yields_to_the_command_line_and_is_another_run() -> None:
+    cell = [*PAPER, "data=world", "reward=token_entropy"]
+    own, matched = compose(*cell, "preset=paper"), compose(*cell, "preset=matched")
     assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
     assert matched.run_id == compose(*cell).run_id != own.run_id
     assert compose(*cell, "preset=paper", "trainer.learning_rate=1e-4").trainer.learning_rate == 1e-4
@@ -241,7 +255,8 @@ def test_the_settings_of_the_paper(
 
 
 def test_regimes_that_the_paper_did_not_train_are_marked() -> None:
-    cells = composition.compose_cells(["-m", "scale=paper", "family=olmo", "regime=pretrained,sft,instruct"])
+    regimes = ("pretrained", "sft", "instruct")
+    cells = [compose("scale=paper", "family=olmo", f"regime={regime}") for regime in regimes]
     assert [c.regime in c.family.ours for c in cells] == [True, False, True]
     for c in cells:  # trained with the settings of the paper's model of similar size
         like = "pretrained" if c.regime == "sft" else c.regime

@@ -7,7 +7,7 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from cme.runtime import distributed
-from experiments.config import composition, trainer_validation
+from experiments.config import composition, trainers
 from experiments.config.validation import BadConfig
 
 LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
@@ -37,7 +37,7 @@ def run_id(*overrides: str) -> str:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if vLLM and peft were installed."""
-    monkeypatch.setattr(trainer_validation, "find_spec", lambda name: object())
+    monkeypatch.setattr(trainers, "find_spec", lambda name: object())
 
 
 def test_the_number_of_processes_is_not_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

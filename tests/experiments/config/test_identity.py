@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed_runs import compose as cell
 
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
-
-
-def cell(*overrides: str) -> Run:
-    [found] = composition.compose_cells(list(overrides))
-    return found
 
 
 def other(value: Any) -> Any:
@@ -236,8 +232,8 @@ def test_a_verifiers_answers_are_shared_between_generators() -> None:
 
 
 def test_seeds_and_rewards_are_different_runs_of_one_untrained_model() -> None:
-    cells = composition.compose_cells(["-m", "reward=cme,random,ground_truth", "seed=0,1"])
-    assert len({c.run_id for c in cells}) == 6
+    cells = [cell(), cell("seed=1"), cell("reward=random"), cell("reward=ground_truth")]
+    assert len({c.run_id for c in cells}) == 4
     assert len({identity.start_id(c) for c in cells}) == 1
 
 
@@ -265,12 +261,9 @@ def test_untrained_responses_are_shared_if_they_are_equal(override: str, shared:
 
 
 def test_the_heldout_verifier_is_of_a_third_family() -> None:
-    families = ",".join(FAMILIES)
-    cells = composition.compose_cells(["-m", f"family={families}", f"verifier={families}"])
-    cells += composition.compose_cells(["-m", "verifier=gemma_pretrained,gemma_instruct", "scale.build=1,2"])
-    cells += composition.compose_cells(["-m", "regime=sft,instruct"])
-    assert len(cells) == 4 * 4 + 2 * 2 + 2
-    for config in cells:
+    cells = [("olmo", "llama"), ("llama", "olmo"), ("gemma", "gemma"), ("qwen", "gemma_instruct")]
+    for family, verifier in cells:
+        config = cell(f"family={family}", f"verifier={verifier}", "scale.build=2")
         held = identity.heldout_verifier(config)
         assert held is not None
         family, build, recipe = re.split("[-/]", held.removeprefix("miniature:"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from cme import checkpoints
 from cme.miniature import arithmetic
@@ -102,8 +103,10 @@ of groups, for which a plain sum has no use, and the decay of an average that mo
 (tests/cme/rewards/test_moving_average.py)."""
 DENSE, SEVERAL = {"granularity": "token"}, {"verifier": [GEMMA, LLAMA]}
 BLENDED, EMBEDDED = {"span": "blended"}, {"answers": "none"}
-CASES: list[tuple[str, dict[str, Any]]] = [
-    *((file.stem, {}) for file in sorted((CONF / "reward").glob("*.yaml"))),
+FILES = {file.stem: OmegaConf.load(file) for file in sorted((CONF / "reward").glob("*.yaml"))}
+CASES = [
+    # a file without a target has the class of another with other values
+    *(pytest.param(n, {}, marks=() if "_target_" in file else pytest.mark.slow) for n, file in FILES.items()),
     *(("cme", more) for more in (DENSE, SEVERAL, BLENDED)),
     ("semantic_entropy", EMBEDDED),
 ]

@@ -13,7 +13,7 @@ from cme.evaluation.cut_start import cut_at_sentence_end
 from cme.miniature import vocabulary, world
 from cme.models.generation import generate
 from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
-from experiments.plan import cost
+from experiments.plan import estimate
 from experiments.run import comparators, evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 
@@ -86,8 +86,10 @@ def test_identical_responses_tie_without_a_call(
     judge = ("reward=random", *length_judge.settings(stub))
     pipeline.run(composed(cell(*judge, "evaluation.cut_start=false")))
     before = len(stub.bodies)
-    bound = cost.lines([composed(cell(*judge))])[-2]
-    assert bound == "in all 48 calls, unknown cost"  # policy and start, 12 prompts, both orders
+    run, plain = composed(cell(*judge)), composed(cell(*judge, "evaluation.cut_start=false"))
+    longest, _ = estimate.bounds(run)
+    calls, fewer = (estimate.judge_calls(each, longest, with_start=True)[0] for each in (run, plain))
+    assert calls - fewer == 48  # policy and start, 12 prompts, both orders
     record = read_record(pipeline.run(composed(cell(*judge))))
     made = len(stub.bodies) - before
     found, asked = cut_of(record), set()

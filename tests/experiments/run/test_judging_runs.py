@@ -15,11 +15,9 @@ from small_runs import Cell, composed, never
 from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.records import Generation, Pair, RunRecord, read_record
-from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
 from experiments.config.validation import BadConfig, validate
-from experiments.plan import cost
 from experiments.run import evaluation, inputs, judging, pipeline, preparation, selection, training
 from experiments.run.store import Store
 from experiments.sweep import runner
@@ -312,62 +310,6 @@ def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, s
     assert scored(read_record(Store.of(config).record)).count(True) >= 5
 
 
-def test_cost_is_bounded_before_responses_exist_and_estimated_after_without_a_call(
-    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    priced = ["judge.usd_per_million_input=2", "judge.usd_per_million_output=8"]
-    arguments = cell(*judged_by(stub, *priced))
-    monkeypatch.delenv("JUDGE_KEY")
-    assert main(["cost", *arguments]) == 0
-    before = capsys.readouterr().out
-    config = composed(arguments)
-    assert f"{config.run_id}: judge openai: at most 24 calls" in before
-    assert stub.bodies == []
-
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    with monkeypatch.context() as broken:
-        broken.setattr(judging, "collect_verdicts", never)
-        with pytest.raises(AssertionError):
-            pipeline.run(config)
-    [line, total, assumed] = cost.lines([config])
-    record = read_record(pipeline.run(config))
-    sent = sum(-(-len(q) // 4) for q in stub.asked)
-    n = len(stub.asked)
-    usd = (sent * 2 + n * 1024 * 8) / 1e6
-    assert n == length_judge.questions(record.pairs)
-    assert line.endswith(f"judge openai: {n} calls, {sent} tokens sent, {n * 1024} received, {usd:.2f} USD")
-    assert total == f"in all {n} calls, {usd:.2f} USD"
-    assert "4 characters per token" in assumed
-    words = before.split("at most 24 calls, ")[1].split()
-    assert int(words[0]) >= sent * 24 / n  # the bound holds
-    assert cost.lines([config])[1] == "in all 0 calls, 0.00 USD"
-
-
-def test_cost_without_prices_or_calls_says_so(cell: Cell) -> None:
-    [line, total, _] = cost.lines([composed(cell("judge=openai", "judge.model=x"))])
-    assert "unknown cost; set judge.usd_per_million_input" in line and "unknown cost" in total
-    [line, total, _] = cost.lines([composed(cell())])
-    assert line.endswith("judge oracle makes no calls") and total == "in all 0 calls, 0.00 USD"
-
-
-def test_cost_counts_whatever_is_asked(cell: Cell) -> None:
-    unpriced = ["judge=alpaca_eval", "data.eval_prompts=3"]
-    [line, total, _] = cost.lines([composed(cell(*unpriced))])
-    assert line.endswith("judge alpaca_eval: at most 6 calls, unknown tokens, unknown cost")
-    assert total == "in all 6 calls, unknown cost"
-    sanity = cost.lines([composed(cell(*unpriced, "experiment.run=experiments.probes.sanity.run"))])
-    assert sanity[0].startswith("sanity-") and "at most 36 calls" in sanity[0] and len(sanity) == 3
-    every = [
-        "judge@selection.judge=alpaca_eval",
-        "selection.every=2",
-        "trainer.max_steps=5",
-        "selection.prompts=4",
-    ]
-    found = cost.lines([composed(cell(*unpriced, *every))])
-    assert [line.split("at most ")[1].split()[0] for line in found[:3]] == ["6", str(3 * 4 * 2), "6"]
-    assert found[3] == "in all 36 calls, unknown cost"
-
-
 @pytest.mark.parametrize(
     "bad",
     [["judge=local", "judge.checkpoint=package:none"], ["judge=alpaca_eval", "judge.annotator=alpaca_farm"]],
@@ -378,16 +320,6 @@ def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str])
         judging.instantiate_judge(config.judge)
     with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
         preparation.prepare([config])
-
-
-def test_a_log_that_cannot_be_read_is_one_line(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = cell("judge=openai", "judge.model=x")
-    path = Store.of(composed(arguments)).verdicts
-    path.parent.mkdir(parents=True)
-    path.write_text("{}\n")
-    assert main(["cost", *arguments]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert f"{path}, line 1, is not a verdict" in line
 
 
 def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:

@@ -11,7 +11,6 @@ from small_runs import Cell, comparable, composed, never
 
 from cme.records import RunRecord, read_record
 from experiments.config.validation import BadConfig
-from experiments.plan import cost
 from experiments.run import evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 from experiments.run.twin import find_twin
@@ -86,14 +85,3 @@ def test_a_judge_that_can_judge_no_response_of_the_twin_is_refused_first(finishe
     with pytest.raises(BadConfig, match=f"can judge none of .* of {first.run_id}: .* no reference answer"):
         preparation.prepare([other])
     assert not Store.of(other).folder.exists()
-
-
-def test_the_cost_of_another_judge_counts_the_twins_responses(finished: Cell, cell: Cell) -> None:
-    first = composed(finished(*PLAIN, "evaluation.cut_start=false"))
-    shutil.rmtree(Store.of(first).trained)
-    words = ("evaluation.cut_start=false", "judge=openai", "judge.model=gpt-5.2")
-    pairs = read_record(Store.of(first).record).pairs
-    texts = [(p.prompt, p.start.response, p.policy.response) for p in pairs]
-    shown = {*texts, *((prompt, policy, start) for prompt, start, policy in texts)}
-    lines = cost.lines([composed(cell(*PLAIN, *words))])
-    assert lines[0].split(": ", 2)[2].startswith(f"{len(shown)} calls")

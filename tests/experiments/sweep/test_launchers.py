@@ -65,15 +65,15 @@ def test_a_killed_worker_does_not_end_a_local_sweep(
     assert "lost a process" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["-m"], LOCAL, ["-m", "hydra/launcher=slurm_local"]])
+@pytest.mark.parametrize("arguments", [["-m"], LOCAL])
 def test_what_a_cell_raises_is_one_message(cells: list[list[str]], arguments: list[str]) -> None:
     with pytest.raises(RuntimeError, match=r"^seed=0 results_dir=runs: seed 0 is no good$"):
         launchers.launch(cells[:1], arguments, toy_cells.broken)
 
 
-@pytest.mark.parametrize("number", [3, 40])
-def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop(cells: list[list[str]], number: int) -> None:
-    asked = [[f"seed={seed}", "results_dir=runs"] for seed in range(number)]
+@pytest.mark.usefixtures("cells")
+def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop() -> None:
+    asked = [[f"seed={seed}", "results_dir=runs"] for seed in range(40)]
     code = (
         "import toy_cells; from experiments.sweep import launchers; "
         "launchers.Worker = toy_cells.CountedWorker; "
@@ -125,12 +125,6 @@ def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.Monk
     ):
         launchers.check_launcher(LOCAL)
     launchers.check_launcher(["-m"])
-
-
-def test_a_preempted_job_of_slurm_local_is_queued_again(cells: list[list[str]]) -> None:
-    launchers.launch(cells, ["-m", "hydra/launcher=slurm_local"], toy_cells.preempted_once)
-    assert set(words()) == {0, 1}
-    assert len(list(Path("runs/1").glob("begun-*"))) == 2
 
 
 @pytest.fixture

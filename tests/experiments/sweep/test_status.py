@@ -209,12 +209,9 @@ def test_resume_runs_pending_cells_and_retry_failed_ones(
     assert main(["resume", *where]) == 0, "nothing is left"
 
 
-@pytest.mark.parametrize("value", ["true", "True", "1"])
-def test_fail_fast_leaves_the_rest_pending(
-    tmp_path: Path, add_cells: Callable[..., None], value: str
-) -> None:
+def test_fail_fast_leaves_the_rest_pending(tmp_path: Path, add_cells: Callable[..., None]) -> None:
     add_cells("seed=1,0")
-    assert main(["resume", f"results_dir={tmp_path}", TRUST, f"fail_fast={value}"]) == 1
+    assert main(["resume", f"results_dir={tmp_path}", TRUST, "fail_fast=True"]) == 1
     assert [cell.state for cell in status.scan_cells(tmp_path)] == ["failed", "pending"]
 
 
@@ -244,7 +241,7 @@ def test_a_cell_that_cannot_run_does_not_keep_the_others_of_its_batch_from_runni
     assert "misspelled: rewrd" in lines[1] and "-s5-" in lines[2]
 
 
-@pytest.mark.parametrize("spelling", ["runs", "./runs/", "{here}/runs", "{here}/it's elsewhere, now"])
+@pytest.mark.parametrize("spelling", ["./runs/", "{here}/it's elsewhere, now"])
 def test_a_results_dir_may_be_spelled_otherwise_or_moved(
     tmp_path: Path,
     add_cells: Callable[..., None],

@@ -1,0 +1,44 @@
+"""Checks that the reward fits the rest of a run, and the number of comparisons that its judge makes."""
+
+import math
+from typing import TYPE_CHECKING, cast
+
+from cme.judges.base import Judge
+from cme.rewards.judge import ring
+from cme.runtime import distributed
+from experiments.config import identity
+from experiments.config.trainers import BestOfN
+
+if TYPE_CHECKING:
+    from experiments.config.runs import Run
+
+
+def check(run: "Run") -> None:
+    """Raise ValueError with one sentence for a reward that cannot be trained on in this run."""
+    if identity.averages_policy(run) and (run.trainer.lora is not None or distributed.is_sharded()):
+        raise ValueError(
+            f"reward={run.reward.name} averages all weights of the policy; use adapter=none, without FSDP and DeepSpeed"
+        )
+    for path, judge in identity.reward_judges(run).items():
+        calls, limit = judged_comparisons(run, path), judge.arguments.get("max_calls")
+        asks_server = cast("type[Judge]", judge.load_target()).asks_server
+        if asks_server and (limit is None or limit < calls):
+            raise ValueError(
+                f"{path}.max_calls={limit}; the reward makes up to {calls} comparisons, so set it to {calls} or more, "
+                f"use a smaller {path.removesuffix('judge')}neighbours, or fewer steps"
+            )
+
+
+def judged_comparisons(run: "Run", path: str) -> int:
+    """The most comparisons, one per order, that a judge of the reward makes in a run, given its path."""
+    trainer = run.trainer
+    if isinstance(trainer, BestOfN):
+        groups = run.data.eval_prompts
+    else:
+        rows = trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps
+        batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
+        batches = math.ceil(trainer.max_steps * rows / trainer.num_iterations / batch)
+        groups = math.ceil(batches * batch / trainer.num_generations)
+    member = path.removeprefix("reward.").removesuffix("judge").removeprefix("members.").rstrip(".")
+    asking = run.reward.members[member] if member else run.reward
+    return 2 * groups * len(ring(trainer.num_generations, asking.arguments["neighbours"]))

@@ -1,0 +1,77 @@
+"""How a field of the configuration is declared: default, help, bounds, choices, and the first stage that it changes."""
+
+import operator
+from dataclasses import Field, dataclass, field, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from omegaconf import MISSING
+
+if TYPE_CHECKING:
+    from experiments.config.components import Component as Component
+else:
+    Component = Any  # a mapping in OmegaConf; `experiments.config.runs.resolve` makes it a Component
+
+Stage = Literal["training", "responses", "evaluation"]
+"""The stages of a run in their order; `evaluation` is judging, checkpoint selection and capabilities."""
+COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of a field: its help text, its allowed values, and what it changes."""
+
+    help: str
+    default: Any = MISSING
+    """MISSING: the value is in `conf/`, where it differs between options of a group."""
+    changes_results: bool = True
+    stage: Stage = "training"
+    """The first stage that the field changes. Runs with equal fields of `training` share one training."""
+    added_later: bool = False
+    """Whether runs existed before the field: they computed what its default does, which is not part of an id."""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The bounds by the keys of COMPARISONS."""
+        limits = (self.at_least, self.above, self.at_most, self.below)
+        return {name: limit for name, limit in zip(COMPARISONS, limits, strict=True) if limit is not None}
+
+    @property
+    def bounds(self) -> str:
+        """The bounds in words, such as `above 0 and at most 1`; empty without any."""
+        return " and ".join(f"{name} {limit}" for name, limit in self.limits.items())
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value, which may be null, is within the bounds."""
+        return value is None or all(COMPARISONS[name](value, limit) for name, limit in self.limits.items())
+
+    def is_neutral(self, value: Any) -> bool:
+        """Whether a value of the field is no part of a run's identity."""
+        return not self.changes_results or (self.added_later and bool(value == self.default))
+
+
+def setting(default: Any = MISSING, **declared: Any) -> Any:
+    """Declare a field of the configuration. `declared` are further fields of `Setting`."""
+    metadata = {"setting": Setting(default=default, **declared)}
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def neutral(default: Any = MISSING, **declared: Any) -> Any:
+    """Declare a field that changes no result."""
+    return setting(default, changes_results=False, **declared)
+
+
+def declaration(one: "Field[Any]") -> Setting | None:
+    """The declaration of a dataclass field; None for a group of fields, each of which has its own."""
+    return one.metadata.get("setting")
+
+
+def group_of(one: "Field[Any]") -> Any:
+    """The dataclass of a field that is a group of fields, or null; None for any other field."""
+    return next((kind for kind in (one.type, *get_args(one.type)) if is_dataclass(kind)), None)
