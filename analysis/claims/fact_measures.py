@@ -8,11 +8,11 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.measures import Measure, Parts
 from analysis.claims.parts import Part
 from analysis.claims.rules import Rule
-from analysis.experiments.facts import Facts, FactTest
+from analysis.experiments.independence import Facts, FactTest
 
 
 def fact_test(question: str, what: str) -> Measure:
-    """One of the tests of `experiments.facts`: a difference of shares of right facts."""
+    """One of the tests of `experiments.independence`: a difference of shares of right facts."""
     return Measure(
         f"Share of the facts that greedy responses have right: {what}",
         "no run with a verifier of another family whose false beliefs are recorded",

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.experiments.ablations import ADVANTAGE_NORM, GRANULARITY, GROUP_SIZE, KL_BETA
+from analysis.experiments.ablations import ADVANTAGE_NORM, GRANULARITY, GROUP_SIZE, KL_BETA, own_experiment
 from analysis.experiments.base import Experiment
 from analysis.experiments.independence import INDEPENDENCE
 from analysis.experiments.main_table import MAIN_TABLE
 from analysis.experiments.math import MATH
 from analysis.experiments.overoptimisation import OVEROPTIMISATION
-from analysis.experiments.own import own_experiment
 from analysis.experiments.rewards import REWARDS
 from analysis.experiments.verifier_sweep import VERIFIER_SWEEP, VERIFIER_SWEEP_MATH
 from analysis.records.builds import pool_builds

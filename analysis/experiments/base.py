@@ -6,11 +6,15 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from analysis.figures.style import Plot
 from analysis.records.names import generator_name
 from analysis.sections.base import Part, write_images, write_tables
+from analysis.stats.contrasts import Contrast
+from analysis.stats.intervals import standard_error, t_interval
+from analysis.stats.metrics import MIN_SEEDS, SeedSpread
 from analysis.tables.render import Entry, Table, format_interval, slug
 from cme.records import RunRecord
 
@@ -22,8 +26,8 @@ class Estimate(NamedTuple):
     """A value with the bounds of its 95 % interval, NaN if they are unknown."""
 
     value: float
-    lo: float
-    hi: float
+    lo: float = nan
+    hi: float = nan
 
     @property
     def percent(self) -> "Estimate":
@@ -36,8 +40,32 @@ class Estimate(NamedTuple):
             return "n/a"
         return f"{self.value:{sign}.{decimals}f} {format_interval(self.lo, self.hi, decimals)}"
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The columns `name`, `name_lo` and `name_hi` of a row."""
+        return dict(zip((name, f"{name}_lo", f"{name}_hi"), self, strict=True))
 
-UNKNOWN = Estimate(nan, nan, nan)
+
+UNKNOWN = Estimate(nan)
+
+
+def across_seeds(result: Contrast | SeedSpread) -> Estimate:
+    """A difference, or the mean of win rates, with its across-seed interval."""
+    value = result.difference if isinstance(result, Contrast) else result.mean
+    return Estimate(value, result.across_seeds_lo, result.across_seeds_hi)
+
+
+def over_prompts(difference: Contrast) -> Estimate:
+    """A difference with its interval over prompts."""
+    return Estimate(difference.difference, difference.lo, difference.hi)
+
+
+def mean_over_seeds(values: Iterable[float]) -> Estimate:
+    """The mean of the known values with its 95 % t interval, whose bounds are NaN below MIN_SEEDS."""
+    known = np.array([value for value in values if not np.isnan(value)], dtype=float)
+    if len(known) < MIN_SEEDS:
+        return Estimate(float(known.mean())) if len(known) else UNKNOWN
+    mean = float(known.mean())
+    return Estimate(mean, *t_interval(mean, standard_error(known - mean), len(known)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +84,13 @@ class GeneratorRuns:
     def where(self) -> str:
         """Scale and generator, for titles."""
         return f"scale: {self.scale}, generator: {self.generator}"
+
+
+def group_by_generator(runs: Sequence[RunRecord]) -> Iterator[tuple[str, list[RunRecord]]]:
+    """The runs of each generator, by its family and regime."""
+    for family, regime in dict.fromkeys((run.family, run.regime) for run in runs):
+        own = [run for run in runs if (run.family, run.regime) == (family, regime)]
+        yield generator_name(family, regime), own
 
 
 @dataclass(frozen=True)
@@ -123,15 +158,6 @@ def build_table(
     explained = dict.fromkeys(column.note for column in columns if column.note)
     header = [column.header for column in columns]
     return Table(name, title, header, [block for block in blocks if block], [*notes, *explained])
-
-
-def group_by_generator(runs: Sequence[RunRecord]) -> Iterator[tuple[str, list[RunRecord]]]:
-    """The runs of each generator, by its family and regime."""
-    for family, regime in dict.fromkeys((run.family, run.regime) for run in runs):
-        yield (
-            generator_name(family, regime),
-            [run for run in runs if (run.family, run.regime) == (family, regime)],
-        )
 
 
 def file_name(*parts: str) -> str:

@@ -1,20 +1,53 @@
-"""The main result: CME against the untrained model in every family and regime, next to the published range."""
+"""The main result: CME against the untrained model in every family and regime, next to the published range.
 
-from collections.abc import Iterator
+Where the runs were compared with further models too, both sides against these: what training gained on them.
+"""
 
-from analysis.experiments.base import Column, Experiment, build_table, file_name
-from analysis.experiments.comparators import comparators
-from analysis.experiments.method_tables import evidence, methods_frame, seeds
-from analysis.experiments.methods import JudgedMethods, Methods
-from analysis.experiments.reward_verdicts import verdict_table
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.experiments.base import Experiment, build_table, file_name, over_prompts
+from analysis.experiments.methods import (
+    FAMILY,
+    JudgedMethods,
+    MethodColumn,
+    MethodRow,
+    Methods,
+    NamedRuns,
+    evidence,
+    methods_frame,
+    seeds,
+)
+from analysis.experiments.rewards import verdict_table
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, main_plot
-from analysis.records.names import display_name, judge_label
-from analysis.records.published import main_table_range, read_published, sources_of
-from analysis.tables.cells import place
-from analysis.tables.findings import cell_verdict
-from analysis.tables.render import Table, format_interval, format_percent
-from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
+from analysis.records.names import display_name, family_name, regime_name, sort_names
+from analysis.records.published import main_table_range, sources_of
+from analysis.sections.base import Part, write_part
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.tables.cells import Cell, place, row_of
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import (
+    FEW,
+    NOT_RUN,
+    OPEN,
+    cut_start_tables,
+    mark_stopped,
+    quality_table,
+    stop_notes,
+    win_rate_entry,
+    win_rate_table,
+)
+from cme.records import CUT_START, RunRecord
+
+Place = tuple[str, str, str, str]
+"""Judge, family, regime and method of a cell."""
 
 
 def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
@@ -26,63 +59,176 @@ def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
         yield quality_table(view.cells)
 
 
-def published_table(view: JudgedMethods) -> Iterator[Table]:
-    """The published range and ours, each in its own column; only CME has a published one."""
-    ours = [cell for cell in view.cells if cell.reward == "cme"]
-    if not ours:
-        return
-    low, high = main_table_range()
-    published_cells = int((read_published("main_table.csv")["generator"] != "all").sum())
-    rated = sorted((c for c in ours if c.win.verdicts > c.win.unscored), key=lambda cell: cell.win.rate)
-    ends = [
-        f"{format_percent(cell.win.rate)} {format_interval(cell.win.lo, cell.win.hi)} ({place(cell)})"
-        for cell in rated
-    ] or ["n/a"]
-    verdicts = [cell_verdict(cell) for cell in ours]
-    rows = [
-        ("lowest win rate of a cell (%)", format_percent(low), ends[0]),
-        ("highest win rate of a cell (%)", format_percent(high), ends[-1]),
-        ("cells", f"{published_cells} have a configuration", str(len(ours))),
-        ("cells whose interval lies above 50 %", "no interval published", str(verdicts.count("won"))),
-        ("cells whose interval lies below 50 %", "no interval published", str(verdicts.count("lost"))),
-    ]
-    yield build_table(
-        name=file_name("published", view.scale, view.judge),
-        title=(
-            f"CME against its untrained model: published, and ours at scale: {view.scale}, "
-            f"judge: {judge_label(view.judge)}"
-        ),
-        columns=[
-            Column("", lambda row: row[0]),
-            Column(
-                f"published ({published_scale(view.scale)})",
-                lambda row: row[1],
-                f"Published: {sources_of()['main_table.csv']}. Four families, three regimes; LLM judges, one order per "
-                "pair; ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides "
-                "of 50 %, not the sizes.",
-            ),
-            Column(
-                f"ours (scale: {view.scale})",
-                lambda row: row[2],
-                "Ours: in brackets the 95 % interval over prompts. Above or below: the whole interval is, on 30 "
-                "prompts or more, without correction for the number of cells.",
-            ),
-        ],
-        groups=[rows],
-    )
-
-
-def published_scale(scale: str) -> str:
-    """How the published scale compares with one of ours."""
-    return "the paper's scale" if scale == "paper" else "other scale"
-
-
 def win_rate_figure(view: JudgedMethods) -> Iterator[Plot]:
     """The win rates and scores of every cell, with the published range."""
     if view.cells:
         name = file_name("win-rates", view.scale, view.judge)
-        source = f"{sources_of()['main_table.csv']}; {published_scale(view.scale)}"
+        scale = "the paper's scale" if view.scale == "paper" else "other scale"
+        source = f"{sources_of()['main_table.csv']}; {scale}"
         yield main_plot(name, view.cells, main_table_range(), source, controls_of(view.cells))
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """A cell against one further model: the policy's win rate and the untrained model's."""
+
+    policy: Cell
+    start: Cell
+
+    @cached_property
+    def gain(self) -> Contrast:
+        """The policy's win rate minus the untrained model's, paired by prompt."""
+        return contrast(self.policy.tally, self.start.tally)
+
+
+Comparisons = Mapping[str, Mapping[Place, ComparedCell]]
+"""By further model and place, the compared cells."""
+
+
+def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
+    """Write the comparisons with further models; empty if no run has any."""
+    named = views[0].named
+    compared = compare_cells(named)
+    tables = [comparator_table(view, compared) for view in views if view.cells and compared]
+    if not tables:
+        return Part([], [])
+    frame = comparators_frame(compared)
+    return write_part(f"{slug(named.scale)}-main-table-comparators", tables, frame, [], out)
+
+
+def compare_cells(named: NamedRuns) -> dict[str, dict[Place, ComparedCell]]:
+    """The cells of the runs of which both sides were judged against a further model; the cut start is none."""
+    sides: dict[str, tuple[list[RunRecord], list[RunRecord]]] = {}
+    for run in named.runs:
+        for comparison in run.comparisons or []:
+            if comparison.start is not None and comparison.name != CUT_START:
+                policies, starts = sides.setdefault(comparison.name, ([], []))
+                policies.append(replace(run, verdicts=comparison.policy))
+                starts.append(replace(run, verdicts=comparison.start))
+    compared = {}
+    for name in sort_names(sides):
+        policy, start = (
+            {place_of(cell): cell for cell in NamedRuns(runs, named.labels).cells} for runs in sides[name]
+        )
+        compared[name] = {at: ComparedCell(policy[at], start[at]) for at in policy if at in start}
+    return compared
+
+
+def place_of(cell: Cell) -> Place:
+    """The fields that distinguish the cells of one experiment and scale."""
+    return cell.judge, cell.family, cell.regime, cell.method
+
+
+def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
+    """One judge's cells against their untrained model and against every further model."""
+
+    def entry(
+        by_place: Mapping[Place, ComparedCell], shown: Callable[[ComparedCell], Entry], row: MethodRow
+    ) -> Entry:
+        pair = by_place.get(place_of(row.cell))
+        return NOT_RUN if pair is None else shown(pair)
+
+    several = len({cell.method for cell in view.cells}) > 1
+    columns = [
+        FAMILY,
+        MethodColumn("regime", lambda row: regime_name(row.cell.regime)),
+        *([MethodColumn("reward", lambda row: row.cell.method)] if several else []),
+        MethodColumn(
+            "against the untrained model", lambda row: mark_stopped(win_rate_entry(row.cell), row.cell)
+        ),
+    ]
+    for name, by_place in compared.items():
+        columns += [
+            MethodColumn(
+                f"trained against {name}", partial(entry, by_place, lambda pair: win_rate_entry(pair.policy))
+            ),
+            MethodColumn(
+                f"start against {name}", partial(entry, by_place, lambda pair: win_rate_entry(pair.start))
+            ),
+            MethodColumn(f"gain on {name}", partial(entry, by_place, gain_entry)),
+        ]
+    families = dict.fromkeys(cell.family for cell in view.cells)
+    return build_table(
+        name=file_name("main-table-comparators", view.scale, view.judge),
+        title=f"Win rate against further models (%), {view.where}",
+        columns=columns,
+        groups=[[row for row in view.rows if row.cell.family == family] for family in families],
+        notes=[
+            "Share of comparisons won on the same prompts; ties count half and all seeds are pooled. In brackets: 95 % "
+            "interval over prompts, for these models.",
+            "Gain: the trained model's win rate minus the untrained model's against the same model, in percentage "
+            "points, on the prompts scored for both, with the paired 95 % interval over prompts. Bold: the interval "
+            f"excludes 50 % (for a gain: 0), on {FEW_PROMPTS} prompts or more, without correction for the number of "
+            "cells.",
+            *(f"{name}: {checkpoints(view.named.runs, name)}." for name in compared),
+            f"{NOT_RUN.text}: the untrained model is that model itself, or no run was compared with it.",
+            *gap_notes(view.cells, compared),
+            *stop_notes(view.cells),
+        ],
+    )
+
+
+def gain_entry(pair: ComparedCell) -> Entry:
+    """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
+    gain = pair.gain
+    certain = not (pair.policy.win.open or pair.start.win.open)
+    bold = certain and interval_excludes(gain.lo, gain.hi, 0, gain.prompts, decimals=1)
+    return Entry(over_prompts(gain).text(1), bold)
+
+
+def checkpoints(runs: Sequence[RunRecord], name: str) -> str:
+    """A further model's checkpoint, or that of each family."""
+    found = {
+        (run.family, c.checkpoint): None for run in runs for c in run.comparisons or [] if c.name == name
+    }
+    distinct = {checkpoint for _, checkpoint in found}
+    if len(distinct) == 1:
+        return distinct.pop()
+    return ", ".join(f"{checkpoint} ({family_name(family)})" for family, checkpoint in found)
+
+
+def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
+    """Notes on missing comparisons, unscored verdicts and few prompts."""
+    pairs = [
+        (name, cell, by_place[place_of(cell)])
+        for name, by_place in compared.items()
+        for cell in cells
+        if place_of(cell) in by_place
+    ]
+    notes = [
+        f"{place(cell)} {cell.method}: {len(pair.policy.runs)} of {len(cell.runs)} runs were compared with {name}."
+        for name, cell, pair in pairs
+        if len(pair.policy.runs) < len(cell.runs)
+    ]
+    sides = [side.win for *_, pair in pairs for side in (pair.policy, pair.start)]
+    unscored, half = sum(win.unscored for win in sides), sum(win.half_scored for win in sides)
+    if unscored + half:
+        notes.append(
+            f"{unscored} of these verdicts are unscored and left out, and {half} more because their pair is unscored "
+            "in the other order."
+        )
+    if any(win.open for win in sides):
+        notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
+    if any(win.few for win in sides):
+        notes.append(
+            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
+        )
+    return notes
+
+
+def comparators_frame(compared: Comparisons) -> pd.DataFrame:
+    """One row per cell and further model: win rates in percent and gains in percentage points, unrounded."""
+    rows: list[dict[str, Any]] = []
+    for name, by_place in compared.items():
+        for pair in by_place.values():
+            cell, gain = row_of(pair.policy), pair.gain
+            row: dict[str, Any] = {"comparator": name}
+            row |= {key: cell[key] for key in ("scale", "judge", "family", "regime", "reward", "method")}
+            for side, win in (("policy", pair.policy.win), ("start", pair.start.win)):
+                row |= {f"{side}_{k}": asdict(win)[k] for k in ("rate", "lo", "hi", "scored", "unscored")}
+            row |= {"gain": gain.difference, "gain_lo": gain.lo, "gain_hi": gain.hi, "gain_p": gain.p}
+            rows.append(row | {"gain_prompts": gain.prompts, "runs": len(pair.policy.runs)})
+    return pd.DataFrame(rows)
 
 
 MAIN_TABLE = Experiment(
@@ -97,7 +243,7 @@ MAIN_TABLE = Experiment(
         "untrained model are compared on the same prompts."
     ),
     views=Methods("CME against its untrained model", "reward", lambda run: display_name(run.reward)),
-    tables=(win_rate_tables, verdict_table, published_table, seeds, evidence),
+    tables=(win_rate_tables, verdict_table, seeds, evidence),
     figures=(win_rate_figure,),
     frame=methods_frame,
     appendices=(comparators,),

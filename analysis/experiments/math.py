@@ -2,27 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from math import nan
-from operator import itemgetter
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import UNKNOWN, Column, Estimate, Experiment, build_table, file_name
-from analysis.experiments.courses import (
-    BLOCK,
-    Course,
-    block_means,
-    flatten,
-    last_blocks,
-    mean_over_seeds,
-    monitored_history,
-    runs_by_block,
-    values_at,
-)
+from analysis.experiments.base import Column, Estimate, Experiment, build_table, file_name, mean_over_seeds
+from analysis.experiments.courses import BLOCK, block_means
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
+from analysis.records.frames import history_frame
 from analysis.records.names import family_name, generator_name, plain_name, regime_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
@@ -37,15 +26,14 @@ SOURCE = (
     "training each, no intervals; the section on the verifier sweep lists them. The scale and the problems differ: "
     "compare directions, not sizes."
 )
-KEYS = ("data", "family", "regime", "reward", "method")
+KEYS = ["family", "regime", "reward", "method"]
 SHARES = {
     "majority_share": "majority share: the share of the most common answer in its group",
     "label_accuracy": "label accuracy: how often that answer is right",
 }
 BEFORE_AFTER = {"before training": UNTRAINED, "after training": Style("#000000", "o")}
 VOTES = {"first block": Style("#767676", "^"), "last block": Style("#5D3A9B", "^")}
-Ends = Sequence[tuple[str, Estimate, Estimate]]
-"""Rows of a figure with two values each."""
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,35 +49,40 @@ class Graded:
         return self.runs[0].scale
 
     @cached_property
-    def accuracy(self) -> pd.DataFrame:
-        """Pass@1 before and after training, one row per cell and policy."""
-        return accuracy_frame(self.runs)
-
-    @cached_property
-    def votes(self) -> list[Course]:
-        """By cell, majority share and label accuracy (0 to 1) in the first and the last block, means over seeds.
-
-        Empty if no training lasts a whole block.
-        """
-        blocks = block_means(monitored_history(self.runs))
-        rows = []
-        for key, own in blocks[blocks["block"] > 0].assign(data=self.data).groupby(list(KEYS), sort=False):
-            row: Course = dict(zip(KEYS, key, strict=True))
-            last = last_blocks(own)
-            for share in SHARES:
-                table = runs_by_block(own, share)
-                for when, block in (("first", pd.Series(1, index=last.index)), ("last", last)):
-                    row[f"{share}_{when}"] = mean_over_seeds(values_at(table, block))
-            rows.append(row)
-        return rows
-
-    @cached_property
     def frame(self) -> pd.DataFrame:
-        """Accuracy with the votes, one row per cell and policy."""
-        unknown = {f"{share}_{when}": UNKNOWN for share in SHARES for when in ("first", "last")}
-        columns = [*KEYS, *flatten(unknown)]
-        votes = pd.DataFrame(map(flatten, self.votes), columns=columns)
-        return self.accuracy.merge(votes, on=list(KEYS), how="left")
+        """Pass@1 before and after training, one row per cell and policy, with the policy's own votes in training.
+
+        The votes are the SHARES (0 to 1) in the first and the last block, means over seeds; NaN if no training lasts a
+        whole block.
+        """
+        blocks = block_means(history_frame(self.runs))
+        by_run = blocks[blocks["block"] > 0].groupby("run_id")
+        frame = accuracy_frame(self.runs)
+        for when, ends in (("first", by_run.head(1)), ("last", by_run.tail(1))):
+            votes = dict(iter(ends.groupby(KEYS)))
+            for share in SHARES:
+                means = [
+                    mean_over_seeds(votes[key][share] if key in votes else [])
+                    for key in frame[KEYS].itertuples(index=False, name=None)
+                ]
+                columns = pd.DataFrame(means).set_axis(list(Estimate(0).columns(f"{share}_{when}")), axis=1)
+                frame = frame.join(columns)
+        return frame
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows of the final policies."""
+        return self.frame[self.frame["policy"] == "final"].to_dict("records")
+
+    @property
+    def votes(self) -> list[str]:
+        """The measured shares."""
+        return [share for share in SHARES if self.frame[f"{share}_first"].notna().any()]
+
+
+def estimate(row: Row, name: str) -> Estimate:
+    """A share of a row with its interval, in percent."""
+    return Estimate(row[name], row[f"{name}_lo"], row[f"{name}_hi"]).percent
 
 
 def views(runs: Sequence[RunRecord]) -> list[Graded]:
@@ -116,9 +109,8 @@ def votes_table(view: Graded) -> Iterator[Table]:
     if not view.votes:
         return
 
-    def share(name: str, when: str) -> Column[Course]:
-        header = f"{name.replace('_', ' ')} (%), {when}"
-        return Column(header, lambda row: row[f"{name}_{when}"].percent.text(1, ""))
+    def share(name: str, row: Row) -> str:
+        return estimate(row, name).text(1, "")
 
     yield build_table(
         name=file_name("votes", view.scale, view.data),
@@ -127,10 +119,14 @@ def votes_table(view: Graded) -> Iterator[Table]:
             Column("data", lambda row: plain_name(row["data"])),
             Column("family", lambda row: family_name(row["family"])),
             Column("regime", lambda row: regime_name(row["regime"])),
-            Column("reward", itemgetter("method")),
-            *(share(name, when) for name in SHARES for when in ("first", "last")),
+            Column("reward", lambda row: row["method"]),
+            *(
+                Column(f"{name.replace('_', ' ')} (%), {when}", partial(share, f"{name}_{when}"))
+                for name in SHARES
+                for when in ("first", "last")
+            ),
         ],
-        groups=[view.votes],
+        groups=[view.rows],
         notes=[
             f"{'; '.join(SHARES.values())}. Measured on the completions sampled in training, in the first and the last "
             f"block of {BLOCK} steps.",
@@ -144,11 +140,13 @@ def votes_table(view: Graded) -> Iterator[Table]:
 def published_rows() -> list[tuple[str, Estimate, Estimate]]:
     """The published pass@1 before and after training, in percent, with the least and the most fortunate verifier."""
     row = read_published("math_accuracy.csv").iloc[0]
-    ends = ("lowest", "highest")
-    shares = [(row["before"], row[f"after_{end}"]) for end in ends]
     return [
-        (f"CME, {end} of eight verifiers", Estimate(100 * before, nan, nan), Estimate(100 * after, nan, nan))
-        for end, (before, after) in zip(ends, shares, strict=True)
+        (
+            f"CME, {end} of eight verifiers",
+            Estimate(row["before"]).percent,
+            Estimate(row[f"after_{end}"]).percent,
+        )
+        for end in ("lowest", "highest")
     ]
 
 
@@ -169,69 +167,55 @@ def published_table(_: Graded) -> Iterator[Table]:
     )
 
 
-def paired_dots(rows: Ends, styles: Mapping[str, Style]) -> list[Dot]:
+def paired_panel(
+    label: str, rows: Sequence[tuple[str, Estimate, Estimate]], styles: Mapping[str, Style]
+) -> Panel:
     """Two dots per row, the first above the second."""
     first, second = styles.values()
-    return [
-        dot
-        for name, before, after in rows
-        for dot in (
-            Dot(name, *before, first, below=-0.15),
-            Dot(name, *after, second, below=0.15),
-        )
-    ]
+    dots = []
+    for name, before, after in rows:
+        dots += [Dot(name, *before, first, below=-0.15), Dot(name, *after, second, below=0.15)]
+    return Panel(label, dots)
 
 
 def accuracy_plot(view: Graded) -> Iterator[Plot]:
     """Pass@1 before and after by reward, the votes next to it, and the published change below."""
-    frame = view.frame[view.frame["policy"] == "final"]
-    several = len(frame[["family", "regime"]].drop_duplicates()) > 1
-    votes = [share for share in SHARES if frame[f"{share}_first"].notna().any()]
-    rows: dict[str, Mapping[Any, Any]] = {
+    generators = {generator_name(row["family"], row["regime"]) for row in view.rows}
+    several = len(generators) > 1
+    rows = {
         f"{row['method']} ({generator_name(row['family'], row['regime'])})" if several else row["method"]: row
-        for row in frame.to_dict("records")
+        for row in view.rows
     }
 
-    def ends(first: str, last: str) -> Ends:
-        def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
-            return Estimate(row[name], row[f"{name}_lo"], row[f"{name}_hi"]).percent
+    def panel(label: str, first: str, last: str, styles: Mapping[str, Style]) -> Panel:
+        ends = [(name, estimate(row, first), estimate(row, last)) for name, row in rows.items()]
+        return paired_panel(label, ends, styles)
 
-        return [(name, estimate(row, first), estimate(row, last)) for name, row in rows.items()]
-
-    panels = [
-        Panel("pass@1 (%)", paired_dots(ends("before", "after"), BEFORE_AFTER)),
-        *(
-            Panel(
-                f"{share.replace('_', ' ')} (%)", paired_dots(ends(f"{share}_first", f"{share}_last"), VOTES)
-            )
-            for share in votes
-        ),
-    ]
-    first, published = frame.iloc[0], published_rows()
-    place = "" if several else f", generator: {generator_name(first['family'], first['regime'])}"
+    panels = [panel("pass@1 (%)", "before", "after", BEFORE_AFTER)]
+    for share in view.votes:
+        panels.append(panel(f"{share.replace('_', ' ')} (%)", f"{share}_first", f"{share}_last", VOTES))
+    place = "" if several else f", generator: {generators.pop()}"
     setting = f"scale: {view.scale}, data: {plain_name(view.data)}{place}"
+    published = published_rows()
     blocks = [
-        Block(
-            f"Ours, {setting}",
-            {name: name for name in rows},
-            panels,
-        ),
+        Block(f"Ours, {setting}", {name: name for name in rows}, panels),
         Block(
             "Published, the paper's scale: Qwen2.5-Math-1.5B on MATH-500, no intervals",
             {name: name for name, *_ in published},
-            [Panel("pass@1 (%)", paired_dots(published, BEFORE_AFTER))],
+            [paired_panel("pass@1 (%)", published, BEFORE_AFTER)],
         ),
     ]
-    legend = BEFORE_AFTER | (VOTES if votes else {})
-    figure = forest(f"Mathematics (scale: {view.scale})", blocks, legend)
+    figure = forest(
+        f"Mathematics (scale: {view.scale})", blocks, BEFORE_AFTER | (VOTES if view.votes else {})
+    )
     of_votes = (
         f", and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals over seeds): "
-        f"{'; '.join(SHARES[share] for share in votes)}"
+        f"{'; '.join(SHARES[share] for share in view.votes)}"
     )
     caption = (
         f"Above, at scale {view.scale} on {plain_name(view.data)}: pass@1 before and after training with each reward "
-        f"(95 % intervals over problems){of_votes if votes else ''}. Below, on a separate axis and at another scale, "
-        f"the published pass@1 before and after. {SOURCE}"
+        f"(95 % intervals over problems){of_votes if view.votes else ''}. Below, on a separate axis and at another "
+        f"scale, the published pass@1 before and after. {SOURCE}"
     )
     yield Plot(file_name(view.scale, view.data), caption, figure)
 

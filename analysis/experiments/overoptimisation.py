@@ -1,14 +1,17 @@
-"""Long trainings: does true quality keep rising with the reward, or does it fall, and when?"""
+"""Long trainings: does true quality keep up with the reward, or does it fall from its peak, and when?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan
+from typing import Any
 
 import pandas as pd
 
 from analysis.experiments.base import (
+    UNKNOWN,
     Column,
+    Estimate,
     Experiment,
     GeneratorRuns,
     build_table,
@@ -17,69 +20,143 @@ from analysis.experiments.base import (
 )
 from analysis.experiments.courses import (
     BLOCK,
-    BLOCKS_NOTE,
-    COLLAPSE_NOTE,
-    MODEL_COLLAPSE_NOTE,
-    Course,
+    COLLAPSED,
     block_means,
-    courses,
-    estimate_of,
-    flatten,
-    greedy_course,
-    greedy_steps,
-    monitored_history,
+    by_step,
+    first_step_below,
+    levels,
+    peaks,
+    rise_since,
 )
 from analysis.figures.courses import greedy_plot, kl_plot
 from analysis.figures.style import Plot, method_styles
+from analysis.records.builds import seed_names
+from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS, method_names, order_key
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table
-from analysis.tables.trajectory import trajectory_table
+from analysis.tables.trajectory import (
+    collapse_of,
+    greedy_change,
+    greedy_quality,
+    steps_entry,
+    trajectory_frame,
+    trajectory_table,
+)
 from cme.records import RunRecord
 
 MARGIN = 0.05
 """True quality: a smaller rise or fall counts as none."""
+SAMPLED, GREEDY = "sampled", "greedy"
+"""The responses whose quality a course follows: those sampled in training, and those of the saved checkpoints."""
 DIRECTIONS = {
     "falls": "rises and then falls from its peak (over-optimisation) with",
     "degrades": "falls without a rise before it with",
-    "rises": "keeps rising over the second half with",
-    "level": "shows neither a fall nor a rise with",
+    "no fall": "shows no fall from its peak with",
     "unknown": "cannot be judged (too few seeds, or no true quality) with",
 }
+Course = dict[str, Any]
+"""The course of one method's sampled or greedy responses: estimates and texts by name."""
 CourseColumn = Column[Course]
 
 
 @dataclass(frozen=True, eq=False)
 class LongRuns(GeneratorRuns):
-    """The long trainings of one generator at one scale; `labels` gives each run's method by run id, in their order."""
-
-    labels: Mapping[str, str]
-
-    @property
-    def methods(self) -> dict[str, str]:
-        """The reward of each method."""
-        return {self.labels[run.run_id]: run.reward for run in self.runs}
+    """The long trainings of one generator at one scale, in the order of the methods."""
 
     @cached_property
-    def courses(self) -> list[Course]:
-        """The course of each method, with that of the greedy responses if checkpoints were saved."""
-        by_label = {
-            label: [run for run in self.runs if self.labels[run.run_id] == label] for label in self.methods
-        }
-        return [
-            course | greedy_course(by_label[course["label"]]) for course in courses(self.runs, self.labels)
-        ]
+    def methods(self) -> dict[str, list[RunRecord]]:
+        """The runs of each method."""
+        names = method_names(self.runs)
+        found: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            found.setdefault(names[run.run_id], []).append(run)
+        return found
 
-    @property
-    def greedy_courses(self) -> list[Course]:
-        """The courses with greedy responses of known quality."""
-        return [course for course in self.courses if "greedy_fall" in course]
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The training histories, one row per run and step."""
+        return history_frame(self.runs)
 
     @cached_property
     def blocks(self) -> pd.DataFrame:
         """The means over blocks of steps, with the method as `label`."""
-        blocks = block_means(monitored_history(self.runs))
-        return blocks.assign(label=blocks["run_id"].map(dict(self.labels)))
+        return block_means(self.history).rename(columns={"method": "label"})
+
+    @cached_property
+    def courses(self) -> list[list[Course]]:
+        """By method, the courses of sampled responses and, if checkpoints were saved, of greedy ones."""
+        return [
+            [{"label": method} | self.sampled_course(runs), *self.greedy_courses(method, runs)]
+            for method, runs in self.methods.items()
+        ]
+
+    def of(self, responses: str) -> list[Course]:
+        """The courses of sampled or of greedy responses."""
+        return [course for courses in self.courses for course in courses if course["responses"] == responses]
+
+    def sampled_course(self, runs: Sequence[RunRecord]) -> Course:
+        """The course of the completions that one method's runs sampled in training.
+
+        Runs without true quality and runs without a whole block are left out and counted in `left_out`.
+        """
+        blocks = self.blocks[self.blocks["run_id"].isin([run.run_id for run in runs])]
+        quality = by_step(blocks, "quality").dropna(thresh=2)
+        kept = [run for run in runs if run.run_id in quality.index]
+        histories = [self.history[self.history["run_id"] == run.run_id] for run in kept]
+        return {
+            "responses": SAMPLED,
+            "left_out": len(runs) - len(kept),
+            **self.changes(quality, kept),
+            "model_collapse_steps": " ".join(map(first_step_below, histories)),
+            "half_of_peak_steps": " ".join(first_step_below(own, of_peak=0.5) for own in histories),
+            "stopped": steps_entry(None if r.stopped is None else r.last_step for r in kept).text,
+        }
+
+    def greedy_courses(self, method: str, runs: Sequence[RunRecord]) -> Iterator[Course]:
+        """The course of the greedy responses of a method's checkpoints; none if none has known quality.
+
+        The interval of the fall is over seeds and prompts.
+        """
+        saved = [run for run in runs if greedy_quality(run)]
+        if saved:
+            quality = by_step(greedy_steps(saved), "greedy")
+            peak, rows = peaks(quality), trajectory_frame(saved)
+            rise, lo, hi = greedy_change(saved, {run.run_id: int(peak[run.run_id]) for run in saved})
+            collapses = [collapse_of(rows[rows["run_id"] == run.run_id], "quality") for run in saved]
+            yield {
+                "label": method,
+                "responses": GREEDY,
+                **self.changes(quality, saved),
+                "fall": Estimate(0 - rise, 0 - hi, 0 - lo),
+                "collapse_steps": steps_entry(collapses).text,
+            }
+
+    def changes(self, quality: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
+        """Levels of quality, and how far reward and held-out verifier rose since the block of the peak."""
+        if not runs:
+            return {}
+        peak, blocks = peaks(quality), self.blocks[self.blocks["run_id"].isin(quality.index)]
+        last = blocks.groupby("run_id")["step"].max()
+        origin = (BLOCK * -(-peak // BLOCK)).clip(upper=last)  # rounded up to the end of a block
+        return {
+            "seeds": seed_names(run.seed for run in runs),
+            "peak_steps": " ".join(str(peak[run.run_id]) for run in runs),
+            **levels(quality, peak),
+            **{
+                f"since_peak_{name}": rise_since(blocks, name, origin) for name in ("reward_value", "heldout")
+            },
+        }
+
+
+def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run and saved checkpoint, the start at step 0: `greedy`, the mean true quality of its responses."""
+    rows = [
+        (run.run_id, step, float(quality.mean()))
+        for run in runs
+        for step, quality in greedy_quality(run).items()
+    ]
+    return pd.DataFrame(rows, columns=["run_id", "step", "greedy"])
 
 
 def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
@@ -87,153 +164,131 @@ def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
     found = []
     for generator, own in group_by_generator(runs):
         names = method_names(own)
-        own = sorted(own, key=lambda run: (order_key(run.reward, REWARDS), names[run.run_id], run.seed))
-        found.append(LongRuns(generator, own, {run.run_id: names[run.run_id] for run in own}))
+        own.sort(key=lambda run: (order_key(run.reward, REWARDS), names[run.run_id], run.seed))
+        found.append(LongRuns(generator, own))
     return found
 
 
-def direction(course: Course, kind: str = "") -> str:
-    """The final direction of a method's true quality: a key of DIRECTIONS.
-
-    `kind` is the prefix of the measures: "greedy_" for greedy responses, empty for sampled completions.
-    """
-    names = ("fall", "second_half_quality", "rise_to_peak")
-    fall, late, rise = (estimate_of(course, f"{kind}{name}").lo for name in names)
+def direction(course: Course) -> str:
+    """The final direction of a method's true quality: a key of DIRECTIONS."""
+    fall, rise = (course.get(name, UNKNOWN).lo for name in ("fall", "rise_to_peak"))
     if isnan(fall):
         return "unknown"
     if fall > MARGIN:
         return "falls" if rise > MARGIN else "degrades"
-    return "rises" if late > 0 else "level"
+    return "no fall"
 
 
-def summary(courses: Sequence[Course], kind: str = "") -> str:
-    """With which rewards quality keeps rising and with which it falls, with the numbers; `kind` as in `direction`."""
-    numbers = {"falls": "fall", "degrades": "fall", "rises": "second_half_quality"}
+def summary(courses: Sequence[Course]) -> str:
+    """With which rewards quality falls and with which it does not, with the numbers."""
     methods: dict[str, list[str]] = {way: [] for way in DIRECTIONS}
-    gamed = []
     for course in courses:
-        way = direction(course, kind)
-        number = f" ({estimate_of(course, kind + numbers[way]).text()})" if way in numbers else ""
-        methods[way].append(f"{course['label']}{number}")
-        if way == "falls" and estimate_of(course, f"{kind}since_peak_reward_value").lo > 0:
-            gamed.append(course["label"])
+        fall = course.get("fall", UNKNOWN).text()
+        methods[direction(course)].append(f"{course['label']} ({fall})")
+    gamed = [c["label"] for c in courses if direction(c) == "falls" and c["since_peak_reward_value"].lo > 0]
     text = "; ".join(f"{DIRECTIONS[way]} {', '.join(names)}" for way, names in methods.items() if names)
     more = f" While quality fell, the trained reward rose with {', '.join(gamed)}." if gamed else ""
-    return f"{'Greedy' if kind else 'True'} quality {text}.{more}"
+    return f"{courses[0]['responses'].capitalize()} quality {text}.{more}"
 
 
-def course_columns(kind: str, at: str, peak: str, later: str) -> list[CourseColumn]:
-    """The columns that the tables of sampled and of greedy quality share; `kind` as in `direction`."""
-
-    def level(name: str, note: str = "") -> CourseColumn:
-        def text(course: Course) -> str:
-            level = estimate_of(course, f"{kind}{name}").value
-            return "n/a" if isnan(level) else f"{level:.3f}"
-
-        return CourseColumn(name, text, note)
-
-    return [
-        CourseColumn("reward", lambda course: course["label"]),
-        CourseColumn("seeds", lambda course: course[f"{kind}seeds"] or "-"),
-        level("start", "Start, peak, final and their differences: true quality (0 to 1), means over seeds."),
-        level("peak", peak),
-        CourseColumn(f"peak {at}", lambda course: course[f"{kind}peak_steps"]),
-        level("final"),
-        change_column("rise to the peak", f"{kind}rise_to_peak"),
-        change_column("fall from the peak", f"{kind}fall", "falls", kind),
-        change_column("second half", f"{kind}second_half_quality", "rises", kind, later),
-        change_column("reward since the peak", f"{kind}since_peak_reward_value"),
-    ]
+def text_column(header: str, name: str, note: str = "") -> CourseColumn:
+    """A column of texts, empty where the course has none."""
+    return CourseColumn(header, lambda course: course.get(name, ""), note)
 
 
-def change_column(header: str, name: str, bold_if: str = "", kind: str = "", note: str = "") -> CourseColumn:
-    """A column of changes with their intervals, bold if the method's direction is `bold_if`."""
+def level_column(name: str, note: str = "") -> CourseColumn:
+    """A column of levels of quality."""
+    return CourseColumn(name, lambda course: course.get(name, UNKNOWN).text(3, "").partition(" ")[0], note)
+
+
+def change_column(header: str, name: str, bold_if: str = "", note: str = "") -> CourseColumn:
+    """A column of changes with their intervals, bold if the course has this direction."""
 
     def entry(course: Course) -> Entry:
-        return Entry(estimate_of(course, name).text(), bold=direction(course, kind) == bold_if)
+        return Entry(course.get(name, UNKNOWN).text(), bold=direction(course) == bold_if)
 
     return CourseColumn(header, entry, note)
 
 
-def sampled_table(view: LongRuns) -> Iterator[Table]:
-    """Quality of sampled completions at start, peak and end, the fall, and the change of the reward meanwhile."""
-    left_out = sum(course["left_out"] for course in view.courses)
+def course_table(view: LongRuns) -> Iterator[Table]:
+    """Quality of sampled and greedy responses at start, peak and end, the fall, and what the reward did meanwhile."""
+    left_out = sum(course["left_out"] for course in view.of(SAMPLED))
     gap = f"{left_out} runs are left out: no true quality, or no whole block of {BLOCK} steps."
     yield build_table(
         name=file_name(view.scale, view.generator),
         title=f"True quality over a long training ({view.where})",
         columns=[
-            *course_columns(
-                "",
-                "by step",
-                "Peak: for each seed, the block in which the other seeds' mean is highest, so the fall is not a matter "
-                "of luck; it can be the last block, and the fall 0. Reward (in its own unit) and held-out verifier "
-                "(nats/token): last block minus the peak's.",
-                f"In brackets: 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}. Bold: the intervals of the rise "
-                f"to the peak and of the fall lie above the margin of {MARGIN}; or that of the fall does not, and that "
-                "of the change over the second half lies above 0.",
+            CourseColumn("reward", lambda course: course["label"], once=True),
+            text_column(
+                "responses",
+                "responses",
+                "Responses: sampled in training, for training prompts, as means over blocks of "
+                f"{BLOCK} steps (start: the first {WINDOW} steps); or greedy, of the saved checkpoints, to the "
+                "selection prompts, which are used neither for training nor for evaluation.",
+            ),
+            text_column("seeds", "seeds"),
+            level_column("start", "Start, peak, final and changes: true quality (0 to 1), means over seeds."),
+            level_column("peak"),
+            text_column(
+                "peak by step",
+                "peak_steps",
+                "Peak: for each seed, the block or checkpoint at which the other seeds' mean is highest, so the fall "
+                "is not a matter of luck; it can be the last one, and the fall 0.",
+            ),
+            level_column("final"),
+            change_column("rise to the peak", "rise_to_peak"),
+            change_column(
+                "fall from the peak",
+                "fall",
+                "falls",
+                f"In brackets: 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}; of the fall of greedy quality, "
+                "over seeds and prompts. Bold: the intervals of the rise to the peak and of the fall lie above the "
+                f"margin of {MARGIN}.",
+            ),
+            change_column(
+                "reward since the peak",
+                "since_peak_reward_value",
+                note="Reward (in its own unit) and held-out verifier (nats/token): last block minus the peak's.",
             ),
             change_column("held-out since the peak", "since_peak_heldout"),
-            CourseColumn("collapse by step", lambda course: course["collapse_steps"], COLLAPSE_NOTE),
-            CourseColumn(
-                "Model Collapse Step", lambda course: course["model_collapse_steps"], MODEL_COLLAPSE_NOTE
+            text_column(
+                "Model Collapse Step",
+                "model_collapse_steps",
+                "Model Collapse Step (He et al. 2026, arXiv 2603.08660, by its summaries): the first step at which "
+                f"accuracy is below {COLLAPSED:.0%}; accuracy is the share of groups whose most common answer is right "
+                f"where there are answers, else true quality, each as a running mean over {WINDOW} steps. Half of "
+                "peak: the first step at which that mean is below half of its highest value so far (ours, since a "
+                "share of parts need not come near 0). By seed; > means not within the training.",
             ),
-            CourseColumn("half of peak", lambda course: course["half_of_peak_steps"]),
-            CourseColumn(
-                "stopped at",
-                lambda course: course["stopped"] or "-",
-                "Stopped: the guard ended the training.",
+            text_column("half of peak", "half_of_peak_steps"),
+            text_column(
+                "worse from step",
+                "collapse_steps",
+                "Worse: the first saved checkpoint from which on all are worse than the untrained model (paired by "
+                "prompt, 95 % interval over prompts), by seed; - means none.",
             ),
+            text_column("stopped at", "stopped", "Stopped: the guard ended the training."),
         ],
-        groups=[view.courses],
-        notes=[summary(view.courses), BLOCKS_NOTE, *([gap] if left_out else [])],
-    )
-
-
-def saved_table(view: LongRuns) -> Iterator[Table]:
-    """Quality of the saved checkpoints' greedy responses, next to that of the sampled completions.
-
-    Without an oracle, the checkpoints' win rates.
-    """
-    if not view.greedy_courses:
-        saved = [run for run in view.runs if run.trajectory is not None]
-        if saved:
-            yield replace(trajectory_table(saved), name=file_name("checkpoints", view.scale, view.generator))
-        return
-    yield build_table(
-        name=file_name("greedy", view.scale, view.generator),
-        title=f"True quality of greedy responses over a long training ({view.where})",
-        columns=[
-            *course_columns(
-                "greedy_",
-                "at step",
-                "Peak: for each seed, the checkpoint at which the other seeds' mean is highest. Reward since the peak: "
-                f"last block of {BLOCK} steps minus the block of the peak, over seeds.",
-                "Fall and second half (since the first checkpoint at half of the steps or later): across-seed 95 % "
-                f"intervals, [n/a] below {MIN_SEEDS} seeds. Bold: as in the table of sampled completions.",
-            ),
-            CourseColumn(
-                "collapse at step",
-                lambda course: course["greedy_collapse_steps"],
-                "Collapse: the first saved checkpoint from which on all are worse than the untrained model (paired by "
-                "prompt, 95 % interval over prompts), by seed; - means no collapse.",
-            ),
-            change_column("sampled: fall from the peak", "fall", "falls"),
-            CourseColumn("sampled: collapse by step", lambda course: course["collapse_steps"]),
-        ],
-        groups=[view.greedy_courses],
+        groups=view.courses,
         notes=[
-            summary(view.greedy_courses, "greedy_"),
-            "Greedy responses of the saved checkpoints to the selection prompts, which are used neither for training "
-            "nor for evaluation.",
+            *(summary(courses) for courses in map(view.of, (SAMPLED, GREEDY)) if courses),
+            *([gap] if left_out else []),
         ],
     )
+
+
+def checkpoint_table(view: LongRuns) -> Iterator[Table]:
+    """Without an oracle, the win rates of the saved checkpoints."""
+    saved = [run for run in view.runs if run.trajectory is not None]
+    if saved and not view.of(GREEDY):
+        yield replace(trajectory_table(saved), name=file_name("checkpoints", view.scale, view.generator))
 
 
 def distance_figure(view: LongRuns) -> Iterator[Plot]:
     """Quality and the held-out verifier against the root of the KL divergence."""
     blocks = view.blocks.merge(greedy_steps(view.runs), on=["run_id", "step"], how="left")
-    plot = kl_plot(view.where, blocks, method_styles(view.methods), BLOCK)
+    styles = method_styles({method: runs[0].reward for method, runs in view.methods.items()})
+    plot = kl_plot(view.where, blocks, styles, BLOCK)
     yield replace(plot, name=file_name(plot.name, view.scale, view.generator))
 
 
@@ -241,17 +296,22 @@ def greedy_figure(view: LongRuns) -> Iterator[Plot]:
     """Sampled and greedy quality by step, if checkpoints were saved."""
     saved = greedy_steps(view.runs)
     if not saved.empty:
-        saved = saved.assign(block=saved["step"], label=saved["run_id"].map(dict(view.labels)))
+        labels = {run.run_id: method for method, runs in view.methods.items() for run in runs}
+        saved = saved.assign(block=saved["step"], label=saved["run_id"].map(labels))
         title = f"Sampled and greedy quality ({view.where})"
         plot = greedy_plot(title, view.blocks, saved, list(view.methods), BLOCK)
         yield replace(plot, name=file_name(plot.name, view.scale, view.generator))
 
 
 def frame(views: Sequence[LongRuns]) -> pd.DataFrame:
-    """One row per generator and method: the courses of sampled and greedy quality."""
-    return pd.concat(
-        pd.DataFrame(map(flatten, view.courses)).assign(generator=view.generator) for view in views
-    )
+    """One row per generator, method and kind of responses."""
+    rows: list[dict[str, Any]] = []
+    for view in views:
+        for course in (course for courses in view.courses for course in courses):
+            rows.append({"generator": view.generator})
+            for name, value in course.items():
+                rows[-1] |= value.columns(name) if isinstance(value, Estimate) else {name: value}
+    return pd.DataFrame(rows)
 
 
 OVEROPTIMISATION = Experiment(
@@ -261,15 +321,13 @@ OVEROPTIMISATION = Experiment(
         "Runs of four times the usual steps. If a reward cannot be gamed, true quality keeps rising with it or levels "
         "off; over-optimisation means that true quality first rises and then falls from its peak while the reward "
         "keeps rising (Gao et al. 2023). The fall from the peak is the test: a reward is over-optimised if the 95 % "
-        "intervals over seeds of the rise to the peak and of the fall from it lie above "
-        f"{MARGIN}; it degrades if quality falls "
-        "without such a rise, as with a random reward; quality keeps rising if the interval of the change over the "
-        "second half lies above 0; otherwise neither is claimed. The test is made on the completions sampled in "
-        "training and, if checkpoints were saved, on their greedy responses: the responses that a user sees can get "
-        "worse while the training samples look level."
+        f"intervals over seeds of the rise to the peak and of the fall from it lie above {MARGIN}; it degrades if "
+        "quality falls without such a rise, as with a random reward; otherwise no fall is shown. The test is made on "
+        "the completions sampled in training and, if checkpoints were saved, on their greedy responses: the responses "
+        "that a user sees can get worse while the training samples look level."
     ),
     views=views,
-    tables=(sampled_table, saved_table),
+    tables=(course_table, checkpoint_table),
     figures=(distance_figure, greedy_figure),
     frame=frame,
 )

@@ -1,12 +1,27 @@
-"""Every reward and trainer on the same cells, controls included, each compared with CME."""
+"""Every reward and trainer on the same cells, controls included: each against CME, and whether it works or fails.
 
-from analysis.experiments.base import Experiment
-from analysis.experiments.method_tables import (
+A reward works or fails by comparison with the random reward and with the untrained model's cut responses.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+import pandas as pd
+
+from analysis.experiments.base import Column, Experiment, across_seeds, build_table, file_name, over_prompts
+from analysis.experiments.methods import (
     CONTROLS,
+    FAMILY,
     P_VALUE,
+    REGIME,
     SCORE,
     WIN_RATE,
+    JudgedMethods,
     MethodColumn,
+    MethodRow,
+    Methods,
     baseline_table,
     evidence,
     methods_frame,
@@ -14,12 +29,18 @@ from analysis.experiments.method_tables import (
     summary_table,
     win_rates,
 )
-from analysis.experiments.methods import MethodRow, Methods
-from analysis.experiments.reward_verdicts import verdict_table
 from analysis.records.names import display_name
-from analysis.stats.intervals import interval_excludes
-from analysis.tables.render import Entry, format_interval, format_p_value
+from analysis.stats.contrasts import Contrast
+from analysis.stats.intervals import holm_adjusted, interval_excludes
+from analysis.stats.metrics import MIN_SEEDS, SeedSpread, seed_spread
+from analysis.tables.cells import Cell, build_contrasts
+from analysis.tables.render import Entry, Table, format_p_value
 from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
+from cme.records import CUT_START, judge_name, points
+
+MARGIN = 5.0
+"""Percentage points: a smaller difference counts as none."""
+LEVEL = 0.05
 
 SIGNALS = {
     "cme": "verifier",
@@ -49,7 +70,7 @@ def difference(row: MethodRow) -> Entry:
         return Entry("-")
     contrast, _ = row.contrast
     bold = interval_excludes(contrast.lo, contrast.hi, 0, contrast.prompts, decimals=1)
-    return Entry(f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}", bold)
+    return Entry(over_prompts(contrast).text(1), bold)
 
 
 def ending(row: MethodRow) -> str:
@@ -70,6 +91,117 @@ def ending(row: MethodRow) -> str:
     if row.cell.stopped:
         texts.append(f"{len(row.cell.stopped)} of {len(row.runs)} stopped")
     return "; ".join(texts) or "-"
+
+
+@dataclass(frozen=True, eq=False)
+class RewardVerdict:
+    """A cell with its difference from the random reward, its win rate against the cut start, and the verdict.
+
+    `p`, over prompts and seeds, is corrected by Holm over the rewards of the same generator. The verdict follows the
+    rule stated before the runs; `sensitive`: whether the ground truth passes the test here, so that others can.
+    """
+
+    cell: Cell
+    difference: Contrast
+    p: float
+    cut_start: SeedSpread | None
+    sensitive: bool
+
+    @property
+    def verdict(self) -> str:
+        """Works, fails, or why neither is shown."""
+        difference, cut = self.difference, self.cut_start
+        if not self.sensitive or self.cell.controls.ceiling <= 50 + MARGIN:
+            return "not testable: the ground truth does not pass here"
+        if isnan(difference.across_seeds_lo):
+            return f"not testable: fewer than {MIN_SEEDS} seeds"
+        if difference.across_seeds_hi < -MARGIN and self.p < LEVEL:
+            return "fails"
+        if difference.across_seeds_lo > MARGIN and self.p < LEVEL:
+            ends_earlier = cut is not None and not cut.across_seeds_lo > 50 + MARGIN
+            return "above random, not above the cut start" if ends_earlier else "works"
+        return "no difference from random shown"
+
+
+def reward_verdicts(view: JudgedMethods) -> list[list[RewardVerdict]]:
+    """By generator, a verdict for each cell that has the random reward beside it."""
+    contrasts = {id(cell): difference for cell, _, difference, _ in build_contrasts(view.cells, "random")}
+    groups = []
+    for group in view.groups:
+        rows = [(row, contrasts[id(row.cell)]) for row in group if id(row.cell) in contrasts]
+        adjusted = holm_adjusted(np.array([difference.across_seeds_p for _, difference in rows]))
+        sensitive = any(
+            row.cell.reward == "ground_truth" and difference.across_seeds_lo > MARGIN
+            for row, difference in rows
+        )
+        groups.append(
+            [
+                RewardVerdict(row.cell, difference, float(p), against_cut_start(row), sensitive)
+                for (row, difference), p in zip(rows, adjusted, strict=True)
+            ]
+        )
+    return [group for group in groups if group]
+
+
+def against_cut_start(row: MethodRow) -> SeedSpread | None:
+    """The policies' win rate against the untrained model's cut responses; None if they were not compared."""
+    rows = [
+        (points(verdict), verdict.prompt_id, run.seed)
+        for run in row.runs
+        for comparison in run.comparisons or []
+        if comparison.name == CUT_START
+        for verdict in comparison.policy
+        if judge_name(run.judge, verdict) == row.cell.judge
+    ]
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows, columns=["points", "prompt", "seed"])
+    return seed_spread(
+        frame["points"].to_numpy(float), frame["prompt"].to_numpy(object), frame["seed"].to_numpy(int)
+    )
+
+
+def verdict_table(view: JudgedMethods) -> Iterator[Table]:
+    """The verdicts, one row per reward; none without a random reward."""
+    groups = reward_verdicts(view)
+    if not groups:
+        return
+
+    yield build_table(
+        name=file_name("verdicts", view.scale, view.judge),
+        title=f"Which rewards work and which fail, {view.where}",
+        columns=[
+            FAMILY,
+            REGIME,
+            Column(view.methods.setting, lambda one: one.cell.method),
+            Column(
+                "minus random (points)",
+                lambda one: across_seeds(one.difference).text(1),
+                "Minus random: win rate against the untrained model minus that of the random reward, paired by prompt, "
+                "with across-seed 95 % intervals.",
+            ),
+            Column(
+                "p (Holm)",
+                lambda one: format_p_value(one.p),
+                "p (Holm): over prompts and seeds, corrected over the rewards of the same generator.",
+            ),
+            Column(
+                "against the cut start (%)",
+                lambda one: across_seeds(one.cut_start).text(1, "") if one.cut_start else "not compared",
+                "Against the cut start: win rate against the untrained model's own responses, cut short, which needs "
+                "no training; across-seed 95 % intervals.",
+            ),
+            Column(
+                "verdict",
+                lambda one: one.verdict,
+                f"Works: more than {MARGIN:.0f} points above the random reward and above the cut start. Fails: more "
+                f"than {MARGIN:.0f} points below the random reward. Testable only where the ground truth passes the "
+                "first test and the ceiling lies beyond the margin. The rule was written before the runs: docs/log.md, "
+                "2026-11-29.",
+            ),
+        ],
+        groups=groups,
+    )
 
 
 REWARDS = Experiment(

@@ -1,176 +1,192 @@
 """Verifiers from random weights up: how good a policy becomes, against how good its verifier is itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import isnan
+from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
-from analysis.experiments.base import Estimate, Experiment, build_table, file_name
-from analysis.experiments.knowledge import knowledge_effect
-from analysis.experiments.verifier_tables import (
-    ACCURACY_CHANGE,
-    OWN_QUALITY,
-    PUBLISHED_ACCURACY,
-    PUBLISHED_QUALITY,
-    QUALITY_COLUMNS,
-    RELATION,
-    SEEDS,
-    VERIFIER,
-    OutcomeColumn,
-    PublishedSweep,
-    dots,
-    gain_panel,
-    relation_legend,
-    win_entry,
-    win_panel,
-)
+from analysis.experiments.base import Column, Estimate, Experiment, build_table, file_name
 from analysis.experiments.verifiers import (
-    CONTROLS,
+    ACCURACY_CHANGE,
+    QUALITY_COLUMNS,
+    RELATIONS,
+    VERIFIER_COLUMNS,
     GeneratorOutcomes,
     Outcome,
+    OutcomeColumn,
     accuracy_views,
-    claim_verdict,
+    gain_panel,
+    own_quality,
+    panel,
     quality_views,
+    relation_legend,
+    win_panel,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot
 from analysis.records.names import STATED, judge_label, plain_name
+from analysis.records.published import read_published
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.tables.accuracy import percent
-from analysis.tables.cells import on_common_builds
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import MIN_SEEDS
+from analysis.stats.partial_correlation import partial_correlation
+from analysis.tables.cells import by_build, on_common_builds
 from analysis.tables.render import Table
 
 
-def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
-    """The results on instructions, one row per verifier, from the least able to the most able."""
-    yield build_table(
-        name=file_name(view.scale, view.generator),
-        title=f"Verifiers by their own capability ({view.where}, judge: {judge_label(view.judge)})",
-        columns=QUALITY_COLUMNS,
-        groups=[view.outcomes],
-        notes=[
-            knowledge_effect(view.outcomes),
-            f"{correlation(view.outcomes)}.",
-            ability_of_quality(view.outcomes),
-        ],
+@dataclass(frozen=True)
+class PublishedSweep:
+    """A published sweep: its file and generator, a Qwen model, and the columns to show, without intervals.
+
+    `columns` gives the column and the value of no effect, None if there is none, by header. With `sort_by`, the
+    verifiers are in the order of this column, unknown values first.
+    """
+
+    file: str
+    generator: str
+    title: str
+    columns: Mapping[str, tuple[str, float | None]]
+    source: str
+    decimals: int
+    sort_by: str = ""
+
+    def frame(self) -> pd.DataFrame:
+        """One row per verifier with its relation to the generator; a value that the source failed to parse is NaN."""
+        frame = read_published(self.file)
+        families = frame["verifier_family"].map({"random": "random weights", "qwen": "same family"})
+        relations = families.fillna("other family").where(frame["verifier"] != self.generator, "itself")
+        frame = frame.assign(relation=relations)
+        if self.sort_by:
+            known = frame[self.sort_by].where(frame["verifier_note"].isna()).astype(float)
+            frame = frame.assign(**{self.sort_by: known})
+            frame = frame.sort_values(self.sort_by, na_position="first", ignore_index=True)
+        return frame
+
+    def tables(self, _: GeneratorOutcomes) -> Iterator[Table]:
+        """The sweep in full."""
+
+        def number(column: str, row: Mapping[str, Any]) -> str:
+            return "n/a" if isnan(row[column]) else f"{row[column]:.{self.decimals}f}"
+
+        columns = [
+            Column("verifier", lambda row: row["verifier"]),
+            Column("relation", lambda row: row["relation"]),
+            *(Column(header, partial(number, column)) for header, (column, _) in self.columns.items()),
+        ]
+        rows = self.frame().to_dict("records")
+        yield build_table("published", f"Published: {self.title}", columns, [rows], [self.source])
+
+    def block(self) -> Block:
+        """The sweep as a block of a figure, in the style of each verifier's relation."""
+        rows = self.frame().to_dict("records")
+        panels = [
+            Panel(
+                header.replace(" (%)", "\n(%)"),
+                [Dot(r["verifier"], *Estimate(float(r[column])), RELATIONS[r["relation"]]) for r in rows],
+                reference,
+            )
+            for header, (column, reference) in self.columns.items()
+        ]
+        title = f"Published, the paper's scale: generator {self.generator.split('/')[1]}, no intervals"
+        return Block(title, {row["verifier"]: row["verifier"] for row in rows}, panels)
+
+
+PAPER = "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo"
+PUBLISHED_QUALITY = PublishedSweep(
+    file="verifier_sweep_quality.csv",
+    generator="Qwen/Qwen2.5-0.5B",
+    title="win rates by verifier (the paper's scale, generator Qwen2.5-0.5B, judge gpt-5.2)",
+    columns={
+        "win rate against the untrained model (%)": ("win_rate_vs_base_pct", 50),
+        "win rate against the instruct model (%)": ("win_rate_vs_instruct_pct", 50),
+    },
+    source=(
+        f"{PAPER}; generator Qwen2.5-0.5B, 1000 steps, judged by gpt-5.2, one training each, no intervals. The scale, "
+        "the models and the judge differ: compare orders, not sizes."
+    ),
+    decimals=1,
+)
+PUBLISHED_START = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source
+PUBLISHED_ACCURACY = PublishedSweep(
+    file="verifier_sweep_math.csv",
+    generator="Qwen/Qwen2.5-Math-1.5B",
+    title="MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
+    columns={
+        "its own pass@1 (%)": ("verifier_math500_pass1_pct", None),
+        "generator's pass@1 after training (%)": ("generator_math500_pass1_pct", PUBLISHED_START),
+    },
+    source=(
+        f"{PAPER}; generator Qwen2.5-Math-1.5B, MATH-500 (100 problems), {PUBLISHED_START:.0f} % before training, one "
+        "training each, no intervals. The scale, the models and the problems differ: compare orders, not sizes. OLMo's "
+        "own 0 % is a parsing failure of the source and is left out. Accuracies after the last step; the author's "
+        "scatter plot has 59 for Llama, its peak at step 400."
+    ),
+    decimals=0,
+    sort_by="verifier_math500_pass1_pct",
+)
+
+
+def knowledge_effect(outcomes: Sequence[Outcome]) -> str:
+    """Whether a verifier that knows more trains a better policy, with the verdict by the rule stated before the runs.
+
+    The test is the partial correlation of gain and own quality over verifiers and builds, given the family and the
+    share of the verifier's own responses that end by themselves. Random weights, ensembles and controls do not count.
+    """
+    points = pd.DataFrame(
+        knowledge_points(outcomes), columns=["gain", "own", "same_family", "ends"], dtype=float
     )
-
-
-def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
-    """The results on mathematics, one row per verifier, from the least able to the most able."""
-    yield build_table(
-        name=file_name(view.scale, view.generator),
-        title=(
-            "Verifiers by their own capability: pass@1 before and after "
-            f"({view.where}, data: {data_names(view.outcomes)})"
-        ),
-        columns=[
-            VERIFIER,
-            RELATION,
-            OWN_QUALITY,
-            SEEDS,
-            OutcomeColumn("prompts", lambda one: str(one.shares["prompts"])),
-            OutcomeColumn(
-                "left out",
-                lambda one: f"{one.shares['no_answer']} + {one.shares['undecided']}",
-                "Left out, counted over seeds: prompts without a gold answer + comparisons that were undecided on "
-                "either side.",
-            ),
-            OutcomeColumn(
-                "before (%)",
-                lambda one: share_text(one, "before"),
-                "Before and after: pass@1 of one greedy response per prompt, with 95 % intervals over prompts.",
-            ),
-            OutcomeColumn("after (%)", lambda one: share_text(one, "after")),
-            ACCURACY_CHANGE,
-        ],
-        groups=[view.outcomes],
-        notes=[
-            every_verifier(view.outcomes),
-            f"{ability(view.outcomes)} The published sweep has no random weights.",
-            f"{correlation(view.outcomes)}; {published_correlation()}.",
-        ],
-    )
-
-
-def data_names(outcomes: Sequence[Outcome]) -> str:
-    """The data sets of the outcomes on mathematics."""
-    return ", ".join(dict.fromkeys(plain_name(one.shares["data"]) for one in outcomes))
-
-
-def share_text(outcome: Outcome, when: str) -> str:
-    """Pass@1 before or after training, in percent with its interval."""
-    shares = outcome.shares
+    if len(points) < 3:
+        return f"{len(points)} verifiers have known quality, too few for a partial correlation."
+    own, gain, ends = (points[name].to_numpy() for name in ("own", "gain", "ends"))
+    r, lo, hi = partial_correlation(own, gain, points[["same_family", "ends"]].to_numpy())
+    verdict = "supported here" if lo > 0 else "refuted here" if hi < 0 else "undecided"
+    if isnan(lo):
+        verdict = "not testable here: too few verifiers, or their own quality does not vary"
+    varied = "" if np.ptp(ends) else ", which does not vary"
     return (
-        percent(shares[when], shares[f"{when}_lo"], shares[f"{when}_hi"]) if shares["prompts"] > 1 else "n/a"
+        f'"A verifier that knows more trains a better policy" is {verdict}: over {len(points)} verifiers and builds, '
+        f"the partial correlation of gain and own quality is {Estimate(r, lo, hi).text(2)}, given whether the "
+        f"verifier is of the generator's family and the share of its responses that end by themselves "
+        f"({min(ends):.2f} to {max(ends):.2f}{varied})."
     )
 
 
-def correlation(outcomes: Sequence[Outcome]) -> str:
-    """The rank correlation of the policies' gains with their verifiers' own quality."""
-    known = [
-        (o.own.value, o.gain.difference)
-        for o in outcomes
-        if o.gain is not None and not isnan(o.own.value) and o.relation not in CONTROLS.values()
-    ]
-    number = len(known)
-    if number < 3:
-        return f"Own quality is recorded for {number} verifiers, too few for a rank correlation with gains"
-    if min(map(len, map(set, zip(*known, strict=True)))) < 2:
-        return f"All {number} verifiers have equal gains or own quality, so there is no rank correlation"
-    rho = spearmanr(*zip(*known, strict=True)).statistic
-    return f"Over {number} verifiers, the rank correlation (Spearman) of gains and own quality is {rho:+.2f}"
-
-
-def published_correlation() -> str:
-    """The rank correlation in the published sweep on mathematics."""
-    own, after = PUBLISHED_ACCURACY.columns.values()
-    known = PUBLISHED_ACCURACY.frame().dropna(subset=own)
-    rho = spearmanr(known[own], known[after]).statistic
-    return f"of pass@1 after training and the verifier's own, published, over {len(known)}: {rho:+.2f}"
-
-
-def against_random(outcomes: Sequence[Outcome]) -> tuple[Outcome, Outcome, Contrast | None] | None:
-    """The most able verifier, random weights, and their difference if it was measured; None without both of them."""
-    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
-    if chance is None or able is chance or able.relation in CONTROLS.values():
-        return None
-    if able.after is None or chance.after is None:
-        return able, chance, None
-    return able, chance, contrast(*on_common_builds(able.after, chance.after))
+def knowledge_points(outcomes: Sequence[Outcome]) -> Iterator[tuple[float, float, bool, float]]:
+    """By verifier and build of known quality: gain, own quality, same family, share of responses that end."""
+    for one in outcomes:
+        if one.is_control or one.relation in ("random weights", "ensemble"):
+            continue
+        after, before = (by_build(scored) if scored else {} for scored in (one.after, one.before))
+        for build in sorted(after.keys() & before.keys()):
+            runs = [run for run in one.runs if run.build == build + 1]
+            responses = [response for run in runs for response in run.verifier_responses or []]
+            ends = float(np.mean([bool(response.finished) for response in responses])) if responses else 1.0
+            same, own = one.relation in ("same family", "itself"), own_quality(runs).value
+            if not isnan(own):
+                yield after[build].rate - before[build].rate, own, same, ends
 
 
 def ability(outcomes: Sequence[Outcome]) -> str:
-    """The most able verifier compared with random weights, with the verdict."""
-    able, _, difference = against_random(outcomes) or (None, None, None)
-    if able is None:
+    """The most able verifier compared with random weights, with the verdict by the rule stated before the runs."""
+    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
+    if chance is None or able is chance or able.is_control:
         return "No comparison of an able verifier with random weights."
-    if difference is None:
+    if able.after is None or chance.after is None:
         return "True quality was not measured, so there is no test."
-    measure = able.measure
+    difference = contrast(*on_common_builds(able.after, chance.after))
     return (
-        f'"A verifier must be able" is {claim_verdict(difference)}: {measure.name} with {able.label} minus that with '
-        f"random weights is {measure.text(difference)}."
-    )
-
-
-def ability_of_quality(outcomes: Sequence[Outcome]) -> str:
-    """The same on instructions, with the win rates next to the published ones."""
-    if (compared := against_random(outcomes)) is None:
-        return ability(outcomes)
-    able, chance, _ = compared
-    published = PUBLISHED_QUALITY.frame().set_index("verifier")["win_rate_vs_base_pct"]
-    return (
-        f"With random weights the win rate against the untrained model is {win_entry(chance).text} %, with the most "
-        f"able verifier ({able.label}) {win_entry(able).text} %; published: {published.iloc[0]} % and "
-        f"{published.max()} %. {ability(outcomes)}"
+        f'"A verifier must be able" is {claim_verdict(difference)}: {able.measure.name} with {able.label} minus that '
+        f"with random weights is {able.measure.text(difference)}."
     )
 
 
 def every_verifier(outcomes: Sequence[Outcome]) -> str:
     """Whether accuracy rose with every verifier except random weights, by the rule stated before the runs."""
-    trained = [o for o in outcomes if o.relation not in ("random weights", *CONTROLS.values())]
+    trained = [one for one in outcomes if one.relation != "random weights" and not one.is_control]
     verdicts = {one.label: claim_verdict(one.gain) for one in trained if one.gain is not None}
     if not verdicts:
         return "No verifier except random weights."
@@ -187,12 +203,74 @@ def every_verifier(outcomes: Sequence[Outcome]) -> str:
     )
 
 
+def claim_verdict(difference: Contrast) -> str:
+    """The verdict on one difference, by the rule stated before the runs."""
+    if isnan(difference.across_seeds_lo):
+        return f"not testable: fewer than {MIN_SEEDS} runs per side"
+    if difference.prompts < FEW_PROMPTS:
+        return f"not testable: fewer than {FEW_PROMPTS} prompts"
+    if difference.across_seeds_lo > 0:
+        return "supported here"
+    return "refuted here" if difference.across_seeds_hi < 0 else "not supported"
+
+
+def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
+    """The results on instructions, one row per verifier, from the least able to the most able."""
+    yield build_table(
+        name=file_name(view.scale, view.generator),
+        title=f"Verifiers by their own capability ({view.where}, judge: {judge_label(view.judge)})",
+        columns=QUALITY_COLUMNS,
+        groups=[view.outcomes],
+        notes=[knowledge_effect(view.outcomes), ability(view.outcomes)],
+    )
+
+
+def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
+    """The results on mathematics, one row per verifier, from the least able to the most able."""
+
+    yield build_table(
+        name=file_name(view.scale, view.generator),
+        title=f"Verifiers by their own capability: pass@1 before and after ({view.where}, data: {data_names(view)})",
+        columns=[
+            *VERIFIER_COLUMNS,
+            OutcomeColumn("prompts", lambda one: str(one.shares["prompts"])),
+            OutcomeColumn(
+                "left out",
+                lambda one: f"{one.shares['no_answer']} + {one.shares['undecided']}",
+                "Left out, counted over seeds: prompts without a gold answer + comparisons that were undecided on "
+                "either side.",
+            ),
+            OutcomeColumn(
+                "before (%)",
+                lambda one: one.share("before").text(1, ""),
+                "Before and after: pass@1 of one greedy response per prompt, with 95 % intervals over prompts.",
+            ),
+            OutcomeColumn("after (%)", lambda one: one.share("after").text(1, "")),
+            ACCURACY_CHANGE,
+        ],
+        groups=[view.outcomes],
+        notes=[
+            every_verifier(view.outcomes),
+            f"{ability(view.outcomes)} The published sweep has no random weights.",
+        ],
+    )
+
+
+def data_names(view: GeneratorOutcomes) -> str:
+    """The data sets of the outcomes on mathematics."""
+    return ", ".join(dict.fromkeys(plain_name(one.shares["data"]) for one in view.outcomes))
+
+
 def sweep_plot(
     title: str, view: GeneratorOutcomes, panels: Sequence[Panel], published: PublishedSweep, caption: str
 ) -> Plot:
-    """From the least able verifier to the most able, the panels; below, on separate axes, the published sweep."""
-    details = f", judge: {judge_label(view.judge)}" if view.judge else f", data: {data_names(view.outcomes)}"
-    ours = Block(f"Ours, {view.where}{details}", view.rows, panels)
+    """From the least able verifier to the most able, the panels; below, on separate axes, the published sweep.
+
+    The first panel, the verifiers' own quality, is added to `panels`.
+    """
+    own = panel("verifier's own quality\n(0 to 1)", view.outcomes, lambda one: one.own)
+    details = f"judge: {judge_label(view.judge)}" if view.judge else f"data: {data_names(view)}"
+    ours = Block(f"Ours, {view.where}, {details}", view.rows, [own, *panels])
     drawn = [one.relation for one in view.outcomes] + list(published.frame()["relation"])
     legend = relation_legend(drawn) | ({} if view.judge else {"before training": UNTRAINED})
     figure = forest(title, [ours, published.block()], legend)
@@ -205,18 +283,9 @@ def sweep_plot(
     return Plot(file_name(view.scale, view.generator), caption, figure)
 
 
-def own_panel(outcomes: Sequence[Outcome]) -> Panel:
-    """The verifiers' own quality."""
-    return Panel("verifier's own quality\n(0 to 1)", dots(outcomes, lambda one: one.own))
-
-
 def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, gain and win rate by verifier."""
-    panels = [
-        own_panel(view.outcomes),
-        gain_panel("policy's gain in\ntrue quality (-1 to 1)", view.outcomes),
-        win_panel(view.outcomes),
-    ]
+    panels = [gain_panel("policy's gain in\ntrue quality (-1 to 1)", view.outcomes), win_panel(view.outcomes)]
     caption = "middle and right: the result of training, with across-seed intervals."
     yield sweep_plot("Verifiers by capability", view, panels, PUBLISHED_QUALITY, caption)
 
@@ -224,16 +293,12 @@ def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
 def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, pass@1 and its change by verifier."""
 
-    def share(one: Outcome, when: str) -> Estimate:
-        return Estimate(*(one.shares[f"{when}{end}"] for end in ("", "_lo", "_hi"))).percent
-
     accuracy = [
-        Dot(one.label, *share(one, when), style, below=below)
+        Dot(one.label, *one.share(when), style, below=below)
         for one in view.outcomes
-        for when, style, below in (("before", UNTRAINED, -0.15), ("after", one.style, 0.15))
+        for when, style, below in (("before", UNTRAINED, -0.15), ("after", RELATIONS[one.relation], 0.15))
     ]
     panels = [
-        own_panel(view.outcomes),
         Panel("generator's pass@1 (%)", accuracy),
         gain_panel("its change (points)", view.outcomes),
     ]
@@ -251,13 +316,12 @@ def quality_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
 
 def accuracy_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
     """One row per generator and verifier; `across_seeds` is the change in points with its across-seed interval."""
-    names = ("across_seeds", "across_seeds_lo", "across_seeds_hi")
     return pd.DataFrame(
         [
             {"generator": view.generator, "label": one.label, "verifier": one.runs[0].verifier}
             | one.row
             | {name: value for name, value in one.shares.items() if name not in ("policy", "method")}
-            | dict(zip(names, one.measure.across_seeds(one.gain), strict=True))
+            | one.measure.across_seeds(one.gain).columns("across_seeds")
             for view in views
             for one in view.outcomes
         ]
@@ -276,7 +340,7 @@ VERIFIER_SWEEP = Experiment(
         "reward and the truth are drawn beside it. In the published sweep random weights win 55.8 %."
     ),
     views=quality_views,
-    tables=(quality_table, PUBLISHED_QUALITY.table),
+    tables=(quality_table, PUBLISHED_QUALITY.tables),
     figures=(quality_plot,),
     frame=quality_frame,
 )
@@ -295,7 +359,7 @@ VERIFIER_SWEEP_MATH = Experiment(
         "able verifier minus that with random weights lies above 0, refuted if below, not supported if it covers 0."
     ),
     views=accuracy_views,
-    tables=(accuracy_table, PUBLISHED_ACCURACY.table),
+    tables=(accuracy_table, PUBLISHED_ACCURACY.tables),
     figures=(accuracy_plot,),
     frame=accuracy_frame,
 )

@@ -1,14 +1,24 @@
-"""What the experiments on verifiers share: a verifier's relation to its generator, its own quality, and the results."""
+"""The results of training one generator with several verifiers: relation, own quality, gains; columns and panels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf, isnan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
+from analysis.experiments.base import (
+    UNKNOWN,
+    Column,
+    Estimate,
+    GeneratorRuns,
+    across_seeds,
+    group_by_generator,
+)
+from analysis.figures.forest import Dot, Panel
 from analysis.figures.style import Style
+from analysis.records.builds import seed_names
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import (
     add_details,
@@ -20,10 +30,11 @@ from analysis.records.names import (
 )
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
+from analysis.tables.render import Entry
 from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"
@@ -53,193 +64,6 @@ KNOWLEDGE = (
     "verifier",
 )
 """The training of a checkpoint, from least to most knowledge."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What the verifiers' policies are compared by; `unit` is how many hundredths its unit has."""
-
-    name: str
-    unit: float
-    decimals: int
-
-    def across_seeds(self, difference: Contrast | None) -> Estimate:
-        """A difference with its across-seed interval; unknown if it was not measured."""
-        if difference is None:
-            return UNKNOWN
-        unit = self.unit
-        return Estimate(
-            difference.difference / unit, difference.across_seeds_lo / unit, difference.across_seeds_hi / unit
-        )
-
-    def over_prompts(self, difference: Contrast) -> Estimate:
-        """A difference with its interval over prompts."""
-        unit = self.unit
-        return Estimate(difference.difference / unit, difference.lo / unit, difference.hi / unit)
-
-    def text(self, difference: Contrast | None) -> str:
-        """A difference with its across-seed interval, such as +0.120 [0.080, 0.160]."""
-        return self.across_seeds(difference).text(self.decimals)
-
-
-QUALITY = Measure("true quality", 100, 3)
-ACCURACY = Measure("pass@1", 1, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The result of training one generator with one verifier.
-
-    `own` is the verifier's own true quality (0 to 1). `after` holds the measure of the policies by prompt and seed;
-    `gain` is its difference from the untrained model in hundredths. Both are None if not measured. `cell` has the win
-    rate; `shares` is the row of `accuracy_frame` on mathematics.
-    """
-
-    label: str
-    relation: str
-    knowledge: str
-    own: Estimate
-    runs: Sequence[RunRecord]
-    measure: Measure
-    after: Tally | None = field(repr=False)
-    gain: Contrast | None
-    cell: Cell | None = None
-    shares: Mapping[Any, Any] = field(default_factory=dict)
-
-    @property
-    def style(self) -> Style:
-        """How the outcome is drawn: by the verifier's relation."""
-        return RELATIONS[self.relation]
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The verifier's properties, and the cell if there is one, as a row of a frame."""
-        own = dict(zip(("own_quality", "own_lo", "own_hi"), self.own, strict=True))
-        cell = row_of(self.cell) if self.cell else {}
-        return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
-
-
-@dataclass(frozen=True, eq=False)
-class GeneratorOutcomes(GeneratorRuns):
-    """The results of one generator at one scale, from the least able verifier to the most able one."""
-
-    outcomes: Sequence[Outcome]
-
-    @property
-    def judge(self) -> str:
-        """The judge of the win rates, empty on mathematics."""
-        cell = self.outcomes[0].cell
-        return cell.judge if cell else ""
-
-    @property
-    def rows(self) -> dict[str, str]:
-        """The rows of a figure."""
-        return {outcome.label: outcome.label for outcome in self.outcomes}
-
-    def named(self, relation: str) -> str:
-        """The verifiers of a relation."""
-        return " + ".join(outcome.label for outcome in self.outcomes if outcome.relation == relation)
-
-
-def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
-    """The outcomes of one generator's runs under one judge, from the least able verifier to the most able one.
-
-    Raises NothingToShow without a verdict.
-    """
-    names, by_id = verifier_labels(runs), {run.run_id: run for run in runs}
-    judge, found = shown_judge(runs), []
-    for cell in build_cells(runs):
-        if cell.judge == judge:
-            own = [by_id[run_id] for run_id in cell.runs]
-            after, before = (oracle_tally(own, side) for side in ("score_policy", "score_start"))
-            gain = contrast(after, before) if after is not None and before is not None else None
-            found.append(outcome(names[cell.runs[0]], own, QUALITY, after, gain, cell=cell))
-    return sort_by_ability(found)
-
-
-def accuracy_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
-    """The outcomes on mathematics of one generator's graded runs, from the least able verifier to the most able one."""
-    names, found = verifier_labels(runs), []
-    for name in dict.fromkeys(names.values()):
-        own = [run for run in runs if names[run.run_id] == name]
-        [shares] = [row for row in accuracy_frame(own).to_dict("records") if row["policy"] == "final"]
-        before, after = correct_by_prompt(own)
-        graded = len(after.prompts) > 0
-        gain = contrast(after, before) if graded else None
-        found.append(outcome(name, own, ACCURACY, after if graded else None, gain, shares=shares))
-    return sort_by_ability(found)
-
-
-def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
-    """The outcomes of each generator. Raises NothingToShow without a verdict."""
-    return [GeneratorOutcomes(name, own, quality_outcomes(own)) for name, own in group_by_generator(runs)]
-
-
-def accuracy_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
-    """The outcomes of each generator and reward on mathematics. Raises NothingToShow without any graded run."""
-    graded = [run for run in runs if run.accuracy is not None]
-    if not graded:
-        raise NothingToShow("none of the runs is graded")
-    views = []
-    for name, own in group_by_generator(graded):
-        rewards = list(dict.fromkeys(run.reward for run in own if run.reward not in CONTROLS))
-        for reward in rewards or [""]:
-            compared = [run for run in own if run.reward in (reward, *CONTROLS)]
-            shown = f"{name}, {display_name(reward)}" if len(rewards) > 1 else name
-            views.append(GeneratorOutcomes(shown, compared, accuracy_outcomes(compared)))
-    return views
-
-
-def outcome(
-    label: str,
-    runs: Sequence[RunRecord],
-    measure: Measure,
-    after: Tally | None,
-    gain: Contrast | None,
-    **more: Any,
-) -> Outcome:
-    """The outcome of the runs with one verifier."""
-    verifier = (relation(runs[0]), knowledge(runs[0]), own_quality(runs))
-    return Outcome(label, *verifier, runs, measure, after, gain, **more)
-
-
-def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Controls without a verifier, then random weights, then by the verifiers' own quality, or by knowledge.
-
-    By knowledge if any quality is unknown. An ensemble has no quality of its own and comes last.
-    """
-    without = ("ensemble", *CONTROLS.values())
-    known = not any(isnan(o.own.value) for o in outcomes if o.relation not in without)
-
-    def ability(one: Outcome) -> tuple[int, float, tuple[int, str], str]:
-        own = one.own.value if known and one.relation not in without else inf
-        first = 0 if one.relation in CONTROLS.values() else 1 if one.relation == "random weights" else 2
-        return first, own, order_key(one.knowledge, KNOWLEDGE), one.label
-
-    return sorted(outcomes, key=ability)
-
-
-def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """A label per run id: its verifier, with the settings that tell its runs apart, such as `Ensemble (mean)`.
-
-    With several rewards it is the full method name.
-    """
-    names = method_names(runs)
-    rewards = {run.reward for run in runs if run.reward not in CONTROLS}
-    methods: dict[str, set[str]] = {}
-    for run in runs:
-        methods.setdefault(run.verifier, set()).update([names[run.run_id]] * (run.reward not in CONTROLS))
-
-    def label(run: RunRecord) -> str:
-        if run.reward in CONTROLS:
-            return add_details(display_name(run.reward), ["no verifier"])
-        verifier, method = verifier_name(run.verifier), names[run.run_id]
-        if len(methods[run.verifier]) == 1:
-            return verifier
-        settings = method.removeprefix(f"{display_name(run.reward)} ({verifier}, ")
-        return method if settings == method or len(rewards) > 1 else f"{verifier} ({settings}"
-
-    return {run.run_id: label(run) for run in runs}
 
 
 def relation(run: RunRecord) -> str:
@@ -278,6 +102,187 @@ def own_quality(runs: Iterable[RunRecord]) -> Estimate:
     return Estimate(mean.rate / 100, mean.lo / 100, mean.hi / 100)
 
 
+class Measure(NamedTuple):
+    """What the verifiers' policies are compared by; `unit` is how many hundredths its unit has."""
+
+    name: str
+    unit: float
+    decimals: int
+
+    def across_seeds(self, difference: Contrast | None) -> Estimate:
+        """A difference with its across-seed interval; unknown if it was not measured."""
+        return UNKNOWN if difference is None else Estimate(*(x / self.unit for x in across_seeds(difference)))
+
+    def text(self, difference: Contrast | None) -> str:
+        """The same as text, such as +0.120 [0.080, 0.160]."""
+        return self.across_seeds(difference).text(self.decimals)
+
+
+QUALITY = Measure("true quality", 100, 3)
+ACCURACY = Measure("pass@1", 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The result of training one generator with one verifier.
+
+    `before` and `after` hold the measure of the untrained model and of the policies by prompt and seed; None if it was
+    not measured. `cell` has the win rate; `shares` is the row of `accuracy_frame` on mathematics.
+    """
+
+    label: str
+    runs: Sequence[RunRecord]
+    measure: Measure
+    before: Tally | None = field(repr=False)
+    after: Tally | None = field(repr=False)
+    cell: Cell | None = None
+    shares: Mapping[Any, Any] = field(default_factory=dict)
+
+    @property
+    def relation(self) -> str:
+        """The verifier's relation to the generator."""
+        return relation(self.runs[0])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the reward uses no verifier."""
+        return self.relation in CONTROLS.values()
+
+    @property
+    def knowledge(self) -> str:
+        """The training of the verifier."""
+        return knowledge(self.runs[0])
+
+    @cached_property
+    def own(self) -> Estimate:
+        """The verifier's own true quality (0 to 1)."""
+        return own_quality(self.runs)
+
+    @cached_property
+    def gain(self) -> Contrast | None:
+        """The policies' measure minus the untrained model's, in hundredths; None if it was not measured."""
+        return None if self.after is None or self.before is None else contrast(self.after, self.before)
+
+    @property
+    def win(self) -> Estimate:
+        """The win rate with its across-seed interval; unknown without verdicts."""
+        return across_seeds(self.cell.seeds) if self.cell else UNKNOWN
+
+    def share(self, when: str) -> Estimate:
+        """Pass@1 `before` or `after` training, in percent."""
+        return Estimate(*(self.shares[f"{when}{end}"] for end in ("", "_lo", "_hi"))).percent
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The verifier's properties, and the cell if there is one, as a row of a frame."""
+        own = dict(zip(("own_quality", "own_lo", "own_hi"), self.own, strict=True))
+        cell = row_of(self.cell) if self.cell else {}
+        return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorOutcomes(GeneratorRuns):
+    """The results of one generator at one scale, from the least able verifier to the most able one."""
+
+    outcomes: Sequence[Outcome]
+
+    @property
+    def judge(self) -> str:
+        """The judge of the win rates, empty on mathematics."""
+        cell = self.outcomes[0].cell
+        return cell.judge if cell else ""
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """The rows of a figure."""
+        return {outcome.label: outcome.label for outcome in self.outcomes}
+
+
+def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
+    """The outcomes of each generator. Raises NothingToShow without a verdict."""
+    return [GeneratorOutcomes(name, own, quality_outcomes(own)) for name, own in group_by_generator(runs)]
+
+
+def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
+    """The outcomes of one generator's runs under one judge, from the least able verifier to the most able one.
+
+    Raises NothingToShow without a verdict.
+    """
+    names, by_id = verifier_labels(runs), {run.run_id: run for run in runs}
+    judge, found = shown_judge(runs), []
+    for cell in build_cells(runs):
+        if cell.judge == judge:
+            own = [by_id[run_id] for run_id in cell.runs]
+            before, after = (oracle_tally(own, side) for side in ("score_start", "score_policy"))
+            found.append(Outcome(names[cell.runs[0]], own, QUALITY, before, after, cell=cell))
+    return sort_by_ability(found)
+
+
+def accuracy_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
+    """The outcomes of each generator and reward on mathematics. Raises NothingToShow without any graded run."""
+    graded = [run for run in runs if run.accuracy is not None]
+    if not graded:
+        raise NothingToShow("none of the runs is graded")
+    views = []
+    for name, own in group_by_generator(graded):
+        rewards = list(dict.fromkeys(run.reward for run in own if run.reward not in CONTROLS))
+        for reward in rewards or [""]:
+            compared = [run for run in own if run.reward in (reward, *CONTROLS)]
+            shown = f"{name}, {display_name(reward)}" if len(rewards) > 1 else name
+            views.append(GeneratorOutcomes(shown, compared, accuracy_outcomes(compared)))
+    return views
+
+
+def accuracy_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
+    """The outcomes on mathematics of one generator's graded runs, from the least able verifier to the most able one."""
+    names, found = verifier_labels(runs), []
+    for name in dict.fromkeys(names.values()):
+        own = [run for run in runs if names[run.run_id] == name]
+        [shares] = [row for row in accuracy_frame(own).to_dict("records") if row["policy"] == "final"]
+        before, after = correct_by_prompt(own) if shares["prompts"] else (None, None)
+        found.append(Outcome(name, own, ACCURACY, before, after, shares=shares))
+    return sort_by_ability(found)
+
+
+def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Controls without a verifier, then random weights, then by the verifiers' own quality, or by knowledge.
+
+    By knowledge if any quality is unknown. An ensemble has no quality of its own and comes last.
+    """
+    single = [one for one in outcomes if not one.is_control and one.relation != "ensemble"]
+    known = not any(isnan(one.own.value) for one in single)
+
+    def ability(one: Outcome) -> tuple[int, float, tuple[int, str], str]:
+        own = one.own.value if known and one in single else inf
+        first = 0 if one.is_control else 1 if one.relation == "random weights" else 2
+        return first, own, order_key(one.knowledge, KNOWLEDGE), one.label
+
+    return sorted(outcomes, key=ability)
+
+
+def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """A label per run id: its verifier, with the settings that tell its runs apart, such as `Ensemble (mean)`.
+
+    With several rewards it is the full method name.
+    """
+    names = method_names(runs)
+    rewards = {run.reward for run in runs if run.reward not in CONTROLS}
+    methods: dict[str, set[str]] = {}
+    for run in runs:
+        methods.setdefault(run.verifier, set()).update([names[run.run_id]] * (run.reward not in CONTROLS))
+
+    def label(run: RunRecord) -> str:
+        if run.reward in CONTROLS:
+            return add_details(display_name(run.reward), ["no verifier"])
+        verifier, method = verifier_name(run.verifier), names[run.run_id]
+        if len(methods[run.verifier]) == 1:
+            return verifier
+        settings = method.removeprefix(f"{display_name(run.reward)} ({verifier}, ")
+        return method if settings == method or len(rewards) > 1 else f"{verifier} ({settings}"
+
+    return {run.run_id: label(run) for run in runs}
+
+
 def shown_judge(runs: Sequence[RunRecord]) -> str:
     """The judge whose verdicts are shown: the oracle, or a panel's majority, or else the first one.
 
@@ -300,12 +305,78 @@ def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
     return tally(frame[side].to_numpy(float), prompts, seeds)
 
 
-def claim_verdict(difference: Contrast) -> str:
-    """The verdict on one difference, by the rule stated before the runs."""
-    if isnan(difference.across_seeds_lo):
-        return f"not testable: fewer than {MIN_SEEDS} runs per side"
-    if difference.prompts < FEW_PROMPTS:
-        return f"not testable: fewer than {FEW_PROMPTS} prompts"
-    if difference.across_seeds_lo > 0:
-        return "supported here"
-    return "refuted here" if difference.across_seeds_hi < 0 else "not supported"
+def gain_entry(one: Outcome) -> Entry:
+    """The gain with its across-seed interval."""
+    _, lo, hi = one.measure.across_seeds(one.gain)
+    bold = one.gain is not None and interval_excludes(lo, hi, 0, one.gain.prompts, one.measure.decimals)
+    return Entry(one.measure.text(one.gain), bold)
+
+
+def win_entry(one: Outcome) -> Entry:
+    """The win rate with its across-seed interval."""
+    bold = one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1)
+    return Entry(one.win.text(1, ""), bold)
+
+
+OutcomeColumn = Column[Outcome]
+SEEDS_NOTE = (
+    f"In brackets: across-seed 95 % intervals (for other seeds and other prompts), [n/a] below {MIN_SEEDS} seeds. "
+    f"Bold: the interval excludes no effect, on {FEW_PROMPTS} prompts or more."
+)
+VERIFIER_COLUMNS = (
+    OutcomeColumn("verifier", lambda one: one.label),
+    OutcomeColumn("relation", lambda one: one.relation),
+    OutcomeColumn(
+        "its own quality",
+        lambda one: f"({one.knowledge})" if isnan(one.own.value) else one.own.text(3, ""),
+        "Its own quality: true quality (0 to 1) of the verifier's own greedy responses to the evaluation prompts, with "
+        "the 95 % interval over prompts; if the record does not have it, the training of the verifier's checkpoint, "
+        "which then also gives the order.",
+    ),
+    OutcomeColumn("seeds", lambda one: seed_names(sorted(run.seed for run in one.runs))),
+)
+QUALITY_COLUMNS = (
+    *VERIFIER_COLUMNS,
+    OutcomeColumn(
+        "policy's gain in true quality",
+        gain_entry,
+        f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
+    ),
+    OutcomeColumn("win rate (%)", win_entry),
+)
+"""The verifier and the result of training with it on instructions."""
+ACCURACY_CHANGE = OutcomeColumn("change", gain_entry, f"Change: in percentage points. {SEEDS_NOTE}")
+
+
+def panel(
+    label: str,
+    outcomes: Sequence[Outcome],
+    values: Callable[[Outcome], Estimate],
+    reference: float | None = None,
+) -> Panel:
+    """An estimate per outcome, in the style of the verifier's relation; hollow if its interval covers the reference."""
+    dots = [
+        Dot(one.label, *estimate, RELATIONS[one.relation], hollow=covers(estimate, reference))
+        for one, estimate in ((one, values(one)) for one in outcomes)
+    ]
+    return Panel(label, dots, reference)
+
+
+def covers(estimate: Estimate, reference: float | None) -> bool:
+    """Whether the interval covers a reference."""
+    return reference is not None and estimate.lo <= reference <= estimate.hi
+
+
+def gain_panel(label: str, outcomes: Sequence[Outcome]) -> Panel:
+    """The policies' gains with across-seed intervals."""
+    return panel(label, outcomes, lambda one: one.measure.across_seeds(one.gain), 0)
+
+
+def win_panel(outcomes: Sequence[Outcome]) -> Panel:
+    """The policies' win rates with across-seed intervals."""
+    return panel("win rate against the\nuntrained model (%)", outcomes, lambda one: one.win, 50)
+
+
+def relation_legend(relations: Iterable[str]) -> dict[str, Style]:
+    """The legend of the relations that are drawn."""
+    return {name: RELATIONS[name] for name in sort_names(relations, tuple(RELATIONS))}

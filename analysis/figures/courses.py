@@ -1,4 +1,4 @@
-"""Figures of training in blocks of steps: reward, held-out verifier and true quality, sampled and greedy.
+"""Figures of training in blocks of steps: true quality, sampled and greedy, and the held-out verifier.
 
 The frames have a row per run and block, with the columns `label` (the method), `run_id`, `block`, `step` and measures.
 """
@@ -13,9 +13,6 @@ from analysis.figures.curves import curve_grid
 from analysis.figures.paths import SQRT_KL
 from analysis.figures.style import PEAK, UNTRAINED, Plot, Style
 
-REWARD = Style("#0072B2", "o")
-HELDOUT = Style("#D55E00", "^", (4, 1.5))
-QUALITY = Style("#009E73", "s")
 SAMPLED, GREEDY = Style("#009E73", "s", (4, 1.5)), Style("#0072B2", "o")
 MEASURES = {
     "quality": "true quality\n(0 to 1)",
@@ -57,38 +54,6 @@ def column_heads(names: Iterable[str]) -> dict[str, str]:
     """The names as heads of narrow columns, broken into lines that fit."""
     names = list(names)
     return {name: "\n".join(wrap(name, max(11, 90 // len(names)), break_long_words=False)) for name in names}
-
-
-def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_steps: int) -> Plot:
-    """One column per label: above, reward and held-out verifier since the start; below, true quality by step."""
-    start = blocks.groupby("run_id")[["reward_beside", "heldout"]].transform("first")
-    blocks = blocks.assign(
-        reward_rise=blocks["reward_beside"] - start["reward_beside"],
-        heldout_rise=blocks["heldout"] - start["heldout"],
-    )
-
-    def draw(axes: Axes, row: str, label: str) -> None:
-        own = blocks[blocks["label"] == label]
-        if row == "quality":
-            draw_block_path(axes, own, "step", "quality", QUALITY)
-        else:
-            draw_block_path(axes, own, "step", "reward_rise", REWARD)
-            draw_block_path(axes, own, "step", "heldout_rise", HELDOUT)
-
-    styles = {"trained reward": REWARD, "held-out verifier": HELDOUT, "true quality": QUALITY}
-    rows = {
-        "rise": "rise since the start\n(nats/token or\nthe reward's unit)",
-        "quality": MEASURES["quality"],
-    }
-    figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.4)
-    caption = (
-        f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, on which no run "
-        "is trained, rose since the start, at the same steps, each in nats per token of its own model; the random "
-        "reward (0 or 1) and the ground truth (0 to 1) are in their own units. A reward that rises while true quality "
-        f"(below) stands still or falls is gamed. Each mark is the mean over seeds of a block of {block_steps} steps; "
-        f"{MARKS_NOTE}"
-    )
-    return Plot("rise", caption, figure)
 
 
 def greedy_plot(

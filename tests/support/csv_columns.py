@@ -30,8 +30,7 @@ def columns_of(path: Path) -> list[str]:
 
 def base_names(column: str) -> list[str]:
     """A column and the names under which the page may document it."""
-    plain = column.removeprefix("greedy_")
-    return [column, plain, *(re.sub(r"_(lo|hi)$", "", name) for name in (column, plain))]
+    return [column, re.sub(r"_(lo|hi)$", "", column)]
 
 
 def undocumented(paths: Iterable[Path]) -> list[str]:

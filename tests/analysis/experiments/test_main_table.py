@@ -1,20 +1,22 @@
-"""The main table on records with known win rates, and every experiment as a section of the report."""
+"""The main table: its figure on known win rates; both sides against further models, worked out by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
-from shown import problems, texts, won
+from scipy import stats
+from shown import won
 
-from analysis.experiments import EXPERIMENTS, experiment_sections
-from analysis.experiments.main_table import MAIN_TABLE, published_table, win_rate_figure
+from analysis.experiments.main_table import MAIN_TABLE, comparator_table, compare_cells, win_rate_figure
 from analysis.experiments.methods import JudgedMethods
-from analysis.records.read import Records
-from cme.records import Accuracy, ExperimentRecord, Generation, Pair, RunRecord
+from analysis.tables.render import Entry, Table
+from cme.records import CUT_START, Comparison, Generation, Outcome, RunRecord
 
+PROMPTS = 36
 Make = Callable[..., RunRecord]
 
 
@@ -26,29 +28,6 @@ def main_view(make_record: Make) -> JudgedMethods:
         make_record(family="olmo", regime="sft", verdicts=won(6, scored=True)),
     ]
     return MAIN_TABLE.views(runs)[0]
-
-
-def test_main_table_keeps_published_and_ours_apart(main_view: JudgedMethods) -> None:
-    [table] = published_table(main_view)
-    rows = [row[1:] for row in texts(table)]
-    assert table.header[1:] == ["published (other scale)", "ours (scale: miniature)"]
-    assert [row[0] for row in rows[:2]] == ["52.5", "71.4"]
-    assert rows[0][1].startswith("16.7 [") and rows[0][1].endswith("(OLMo SFT)")
-    assert rows[1][1].startswith("100.0 [") and rows[1][1].endswith("(Qwen pretrained)")
-    assert rows[2] == ["7 have a configuration", "3"] and [row[1] for row in rows[3:]] == ["1", "1"]
-    assert "arXiv 2605.29009" in " ".join(table.notes)
-
-
-def test_only_cme_is_compared_with_the_published_range(make_record: Make, main_view: JudgedMethods) -> None:
-    """A control's win rate, here 0 % and 100 % of the prompts, is no win rate of CME."""
-    controls = [
-        make_record(family="qwen", regime="sft", reward=reward, verdicts=won(wins, scored=True))
-        for reward, wins in (("random", 0), ("ground_truth", 36))
-    ]
-    runs = [run for row in main_view.rows for run in row.runs]
-    both, alone = MAIN_TABLE.views([*runs, *controls]), MAIN_TABLE.views(controls)
-    assert texts(next(published_table(both[0]))) == texts(next(published_table(main_view)))
-    assert list(published_table(alone[0])) == []
 
 
 def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_view: JudgedMethods) -> None:
@@ -71,46 +50,97 @@ def test_main_figure_without_scores_has_no_second_panel(make_record: Make) -> No
     assert len(plot.figure.subfigs[0].axes) == 1
 
 
-def whole_runs(make_record: Make) -> list[RunRecord]:
-    """Two seeds of a run that every experiment can show, graded too."""
-    sizes = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1, "num_generations": 8}
-    config: dict[str, Any] = {
-        "reward": {"granularity": "sequence"},
-        "trainer": {"beta": 0.0, "scale_rewards": "group"} | sizes,
-        "data": {"name": "arithmetic"},
-        "verifier": {"name": "gemma", "family": "gemma"},
-    }
-    answer = Generation("7", True, 1)
-    pairs = [Pair(f"p{i}", "q", None, answer, answer, "7") for i in range(24)]
-    accuracy = Accuracy(problems(0, 24), problems(24, 24))
-    return [
-        replace(
-            make_record(seed=seed, run_id=f"r{seed}", config=config | {"seed": seed}, steps=40),
-            pairs=pairs,
-            accuracy=accuracy,
-        )
-        for seed in (0, 1)
+def comparison(name: str, policy: int, start: int, checkpoint: str = "m") -> Comparison:
+    responses = [Generation("a", True, 1)] * PROMPTS
+    return Comparison(name, checkpoint, responses, won(policy), won(start))
+
+
+def rows(table: Table) -> list[list[Entry]]:
+    return [row for group in table.groups for row in group]
+
+
+def table_of(runs: list[RunRecord]) -> Table:
+    [view] = MAIN_TABLE.views(runs)
+    return comparator_table(view, compare_cells(view.named))
+
+
+def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
+    both = [comparison("instruct", 27, 9), comparison("reference", 18, 18)]
+    run = make_record(verdicts=won(36), comparisons=both)
+    table = table_of([run])
+    [row] = rows(table)
+    assert table.header == [
+        *("family", "regime", "against the untrained model"),
+        *("trained against instruct", "start against instruct", "gain on instruct"),
+        *("trained against reference", "start against reference", "gain on reference"),
     ]
+    texts = [entry.text for entry in row]
+    assert texts[:2] == ["Qwen", "Pretrained"]
+    assert [text.split(" ")[0] for text in texts[2:]] == [
+        "100.0", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
+    ]  # fmt: skip
+    # on 18 prompts the policy has a point more, on the other 18 as many
+    half = stats.t.ppf(0.975, 35) * sqrt(0.25 * 36 / 35) / sqrt(36)
+    assert texts[5] == f"+50.0 [{100 * (0.5 - half):.1f}, {100 * (0.5 + half):.1f}]"
+    assert [entry.bold for entry in row[3:]] == [True, True, True, False, False, False]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_writes_its_section(name: str, make_record: Make, tmp_path: Path) -> None:
-    plan = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
-    [section] = experiment_sections(Records(whole_runs(make_record), [], [], [plan]), tmp_path)
-    assert section.id == name.replace("_", "-")
-    [part] = section.parts
-    assert len(part.notes) == 1 and "1 of the experiment's 3 runs" in part.notes[0]
-    assert len({table.name for table in part.tables}) == len(part.tables)
-    assert part.images and all("miniature" in image.caption for image in part.images)
-    assert all("miniature" in table.title for table in part.tables if "published" not in table.name)
+def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -> None:
+    runs = [
+        make_record(seed=s, run_id=f"r{s}", verdicts=won(20), comparisons=[comparison("instruct", w, 9)])
+        for s, w in enumerate((9, 18, 27))
+    ]
+    [found] = compare_cells(MAIN_TABLE.views(runs)[0].named)["instruct"].values()
+    [alone] = compare_cells(MAIN_TABLE.views(runs[:1])[0].named)["instruct"].values()
+    assert (found.policy.win.rate, found.start.win.rate, found.gain.difference) == pytest.approx((50, 25, 25))
+    assert (found.start.win.lo, found.start.win.hi) == pytest.approx((alone.start.win.lo, alone.start.win.hi))
+    # by prompt: 9 with no difference, 9 with 2/3, 9 with 1/3, 9 with none
+    gains = [0.0] * 9 + [2 / 3] * 9 + [1 / 3] * 9 + [0.0] * 9
+    half = stats.t.ppf(0.975, 35) * stats.sem(gains)
+    assert (found.gain.lo, found.gain.hi) == pytest.approx((25 - 100 * half, 25 + 100 * half))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_runs_without_verdicts_and_grades_give_a_note_and_no_error(
-    name: str, make_record: Make, tmp_path: Path
-) -> None:
-    runs = [replace(run, verdicts=[], accuracy=None) for run in whole_runs(make_record)]
-    plan = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
-    [section] = experiment_sections(Records(runs, [], [], [plan]), tmp_path)
-    [part] = section.parts
-    assert bool(part.tables) != (len(part.notes) == 2)  # without a table, a note gives the reason
+def test_missing_comparisons_are_dashes_and_partial_ones_have_a_note(make_record: Make) -> None:
+    """The cut start, with which both sides were compared too, is no further model."""
+    cut = comparison(CUT_START, 27, 9)
+    first = make_record(seed=0, run_id="a", verdicts=won(20), comparisons=[comparison("x", 20, 9, "i"), cut])
+    others = [
+        make_record(seed=1, run_id="b", verdicts=won(20)),
+        make_record(regime="instruct", run_id="c", verdicts=won(20)),
+        make_record(family="llama", run_id="d", verdicts=won(20), comparisons=[comparison("x", 1, 1)]),
+    ]
+    table = table_of([first, *others])
+    assert table.header[3:] == ["trained against x", "start against x", "gain on x"]
+    by_place = {(row[0].text, row[1].text): [entry.text for entry in row[3:]] for row in rows(table)}
+    assert by_place["", "Instruct"] == ["-", "-", "-"]
+    assert by_place["Qwen", "Pretrained"][0].startswith("55.6 [")
+    assert any("CME: 1 of 2 runs" in note for note in table.notes)
+    assert "x: i (Qwen), m (Llama)." in table.notes
+
+
+def test_unscored_verdicts_are_left_out_with_their_other_order_and_counted(make_record: Make) -> None:
+    made = comparison("x", 27, 9)
+    unscored: Outcome = "unscored"
+    failed = [
+        replace(v, outcome=unscored, reason="down") if (v.prompt_id, v.policy_first) == ("p0", True) else v
+        for v in made.policy
+    ]
+    run = make_record(verdicts=won(20), comparisons=[replace(made, policy=failed)])
+    table = table_of([run])
+    [row] = rows(table)
+    assert row[3].text.startswith(f"{100 * 26 / 35:.1f} [")
+    # the gain is over the 35 prompts that both have scored, on 18 of which the policy has a point more
+    assert row[5].text.startswith(f"+{100 * 18 / 35:.1f} [")
+    assert any(note.startswith("1 of these verdicts") and "and 1 more" in note for note in table.notes)
+
+
+def test_the_main_table_writes_comparisons_only_if_there_are_any(make_record: Make, tmp_path: Path) -> None:
+    run = make_record(verdicts=won(36), comparisons=[comparison("instruct", 27, 9)])
+    part = MAIN_TABLE.show([run], tmp_path)
+    assert any(table.name == "main-table-comparators-miniature-oracle" for table in part.tables)
+    [row] = pd.read_csv(tmp_path / "tables" / "miniature-main-table-comparators.csv").to_dict("records")
+    assert (row["comparator"], row["policy_rate"], row["start_rate"], row["gain"]) == ("instruct", 75, 25, 50)
+    assert "against instruct" in (tmp_path / "tables" / "miniature-main-table-comparators.md").read_text()
+    alone = MAIN_TABLE.show([replace(run, comparisons=None)], tmp_path / "alone")
+    assert len(alone.tables) == len(part.tables) - 1
+    assert not (tmp_path / "alone" / "tables" / "miniature-main-table-comparators.csv").exists()

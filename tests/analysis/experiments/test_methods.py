@@ -1,22 +1,29 @@
 """Experiments that compare methods: names, pooling, tables and figures, with numbers worked out by hand."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import sqrt
+from math import isnan, nan, sqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 from shown import marks, panels, texts, won
 
-from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances, halfway_steps
-from analysis.experiments.base import Column, build_table
-from analysis.experiments.method_tables import KL, LENGTH, end_column, end_value, win_rates
-from analysis.experiments.methods import JudgedMethods, MethodRow, Methods
-from analysis.experiments.rewards import REWARDS
-from analysis.tables.cells import build_contrasts
-from analysis.tables.render import Entry, Table
-from cme.records import CUT_START, CheckpointResult, Comparison, RunRecord, Trajectory
+from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances
+from analysis.experiments.base import Column, build_table, mean_over_seeds
+from analysis.experiments.methods import (
+    KL,
+    LENGTH,
+    JudgedMethods,
+    MethodRow,
+    Methods,
+    end_column,
+    end_values,
+    win_rates,
+)
+from analysis.tables.render import Entry
+from cme.records import CUT_START, Comparison, RunRecord
 
 Make = Callable[..., RunRecord]
 
@@ -45,10 +52,6 @@ def row(*runs: RunRecord) -> MethodRow:
     methods = Methods("x", "x", lambda run: "same")
     [only] = methods(runs)[0].rows
     return only
-
-
-def first_table(tables: Iterator[Table]) -> Table:
-    return next(iter(tables))
 
 
 def test_a_table_follows_its_columns() -> None:
@@ -87,9 +90,10 @@ def test_values_at_the_end_of_training(make_record: Make) -> None:
         make_record(seed=0), [0, 0, 0, 0, 0, 1, 2, 3, 4, 5], kl=[0.0, *[None] * 4, 4.0, *[None] * 4]
     )
     higher = with_quality(make_record(seed=1), [9.0] * 10, kl=[9.0] * 10)
-    assert end_value(rising, "quality") == 3  # the last five steps
-    assert end_value(rising, "kl") == 4  # the one known value among these
-    assert KL.text(row(rising, higher)) == "6.5 (4.0 to 9.0)" and KL.text(row(higher)) == "9.0"
+    both = row(rising, higher)
+    assert list(end_values(both.history, "quality")) == [3, 9]  # the last five steps
+    assert list(end_values(both.history, "kl")) == [4, 9]  # the one known value among these
+    assert KL.text(both) == "6.5 (4.0 to 9.0)" and KL.text(row(higher)) == "9.0"
     assert end_column("x", "entropy", "x").text(row(rising)) == "n/a"
 
 
@@ -106,7 +110,7 @@ def test_the_summary_follows_the_verdicts(make_record: Make) -> None:
         for b, wins in ((0.0, (27, 36, 18)), (0.1, (18, 18, 18)))
         for s, w in enumerate(wins)
     ]
-    table = first_table(KL_BETA.tables[0](view(KL_BETA, runs)))
+    [table] = KL_BETA.tables[0](view(KL_BETA, runs))
     first, second = texts(table)
     assert first[:3] == ["Qwen", "Pretrained", "CME, beta 0"] and second[:3] == ["", "", "CME, beta 0.1"]
     assert first[3].startswith("75.0 [") and second[3].startswith("50.0 [")
@@ -115,69 +119,36 @@ def test_the_summary_follows_the_verdicts(make_record: Make) -> None:
     assert table.groups[0][0][3].bold and not table.groups[0][1][3].bold
 
 
-def test_halfway_is_midway_from_the_start_to_the_best_end(make_record: Make) -> None:
-    """Quality jumps from 0.2 to 0.8 at step 11, at step 6, or not: the running mean passes 0.5 where it jumps."""
-    runs = [
-        with_quality(make_record(seed=0, run_id="a", config=config()), [0.2] * 10 + [0.8] * 10),
-        with_quality(make_record(seed=1, run_id="b", config=config()), [0.2] * 5 + [0.8] * 15),
-        with_quality(make_record(seed=0, run_id="c", config=config("token")), [0.2] * 20),
-    ]
-    assert [halfway_steps(each) for each in view(GRANULARITY, runs).rows] == ["11 6", "-"]
-    blind = [with_quality(run, [None] * 20) for run in runs]
-    assert [halfway_steps(each) for each in view(GRANULARITY, blind).rows] == ["n/a n/a", "n/a"]
-
-
 def test_granularity_names_and_orders_its_methods(make_record: Make, tmp_path: Path) -> None:
     runs = [
         make_record(run_id="a", reward="reverse_kl", config={"seed": 0, "trainer": {}}),
         make_record(run_id="b", config=config("token")),
         make_record(run_id="c", config=config()),
     ]
-    summary, against = GRANULARITY.show(runs, tmp_path).tables[:2]
-    assert [texts[2] for texts in texts(summary)] == ["CME", "CME (dense)", "Reverse KL"]
-    assert {texts[3] for texts in texts(against)} == {"CME"}
+    summary, against, *_ = GRANULARITY.show(runs, tmp_path).tables
+    assert [row[2] for row in texts(summary)] == ["CME", "CME (dense)", "Reverse KL"]
+    assert {row[3] for row in texts(against)} == {"CME"}
     assert summary.header[2] == against.header[2] == "granularity"
-    assert (tmp_path / "tables" / "miniature-granularity.csv").exists()
 
 
-def test_beta_is_drawn_where_its_runs_ended(make_record: Make) -> None:
-    runs = [
-        with_quality(
-            make_record(seed=seed, run_id=f"{beta}-{seed}", verdicts=won(27), config=config(beta=beta)),
-            [0.1, 0.5, 0.6],
-            kl=[0.0, None, kl],
-        )
-        for beta, ends in ((0.0, (9.0, 16.0)), (0.1, (1.0, -0.01)))
-        for seed, kl in enumerate(ends)
-    ]
-    [plot] = distances(view(KL_BETA, runs))
-    points = [
-        (*line.get_xdata(), *line.get_ydata())
-        for line in plot.figure.axes[1].lines
-        if line.get_markersize() == 5.5
-    ]
-    # the ends are the means of both values; a KL estimate below 0 is sampling noise, and its root is 0
-    assert points[0] == pytest.approx(((sqrt(4.5) + sqrt(8)) / 2, 75))
-    assert points[1] == pytest.approx((sqrt(0.5) / 2, 75))
-    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == [
-        "CME, beta 0",
-        "CME, beta 0.1",
-        "start",
-    ]
-
-
-def test_settings_are_compared_within_a_reward(make_record: Make) -> None:
+def test_settings_are_compared_within_a_reward_and_drawn_where_their_runs_ended(make_record: Make) -> None:
     """With the penalty CME falls from 75 to 50 %, and the random reward rises from 25 to 50 %."""
     wins = {("cme", 0.0): 27, ("cme", 0.1): 18, ("random", 0.0): 9, ("random", 0.1): 18}
+    kl = {0.0: (9.0, 16.0), 0.1: (1.0, -0.01)}
     runs = [
         with_quality(
             make_record(
-                reward=reward, run_id=f"{reward}{beta}", verdicts=won(count), config=config(beta=beta)
+                reward=reward,
+                seed=seed,
+                run_id=f"{reward}{beta}{seed}",
+                verdicts=won(count),
+                config=config(beta=beta),
             ),
-            [count / 100] * 2,
-            kl=[0.0, count / 10],
+            [count / 100] * 3,
+            kl=[0.0, None, kl[beta][seed]],
         )
         for (reward, beta), count in wins.items()
+        for seed in range(2)
     ]
     shown = view(KL_BETA, runs)
     assert [(c.method, against.method, d.difference) for c, against, d, _ in shown.contrasts] == [
@@ -185,8 +156,12 @@ def test_settings_are_compared_within_a_reward(make_record: Make) -> None:
         ("Random, beta 0.1", "Random, beta 0", pytest.approx(25)),
     ]
     [plot] = distances(shown)
-    ends = {float(line.get_ydata()[-1]) for line in plot.figure.axes[0].lines}
-    assert ends >= {count / 100 for count in wins.values()}, "one path per reward and setting"
+    paths, ends = plot.figure.axes
+    assert {float(line.get_ydata()[-1]) for line in paths.lines} >= {count / 100 for count in wins.values()}
+    points = [(*line.get_xdata(), *line.get_ydata()) for line in ends.lines if line.get_markersize() == 5.5]
+    # the ends are the means of both values; a KL estimate below 0 is sampling noise, and its root is 0
+    assert points[0] == pytest.approx(((sqrt(4.5) + sqrt(8)) / 2, 75))
+    assert points[1] == pytest.approx((sqrt(0.5) / 2, 50))
 
 
 def sized(make_record: Make, size: int, batch: int, wins: int) -> RunRecord:
@@ -199,15 +174,12 @@ def test_group_sizes_divide_one_budget(make_record: Make, tmp_path: Path) -> Non
     summary, against = GROUP_SIZE.show(runs, tmp_path).tables[:2]
     rows = texts(summary)
     assert [row[2] for row in rows] == [f"CME, groups of {size}" for size in (2, 8, 16)]
-    assert [row[9] for row in rows] == ["32 x 2", "8 x 8", "4 x 16"]  # behind the ceiling
-    assert any("64 completions per step" in note for note in summary.notes)
+    assert [row[9] for row in rows] == ["32 x 2 = 64", "8 x 8 = 64", "4 x 16 = 64"]  # behind the ceiling
     assert [row[2:4] for row in texts(against)] == [
         ["CME, groups of 2", "CME, groups of 8"],
         ["CME, groups of 16", "CME, groups of 8"],
     ]
     assert [row[5].split(" ")[0] for row in texts(against)] == ["-50.0", "-25.0"]
-    unequal = GROUP_SIZE.show([*runs, sized(make_record, 4, 32, 18)], tmp_path)
-    assert any("completions per step: 32, 64" in note for note in unequal.tables[0].notes)
 
 
 def test_group_sizes_are_drawn_in_order_with_quality_and_controls(make_record: Make) -> None:
@@ -229,39 +201,9 @@ def test_group_sizes_are_drawn_in_order_with_quality_and_controls(make_record: M
     assert "(0 to 1)" in right.get_xlabel() and "(%)" in left.get_xlabel()
 
 
-def rewards_rows(runs: Sequence[RunRecord]) -> list[list[str]]:
-    return texts(first_table(REWARDS.tables[0](view(REWARDS, runs))))
-
-
-def test_rewards_are_compared_with_cme_and_corrected(make_record: Make) -> None:
-    wins = {"ground_truth": 33, "random": 18, "cme": 27, "dpo": 24, "best_of_n_cme": 21}
-    runs = [make_record(reward=name, verdicts=won(n)) for name, n in wins.items()]
-    rows = rewards_rows(runs)
-    assert [row[2] for row in rows] == ["CME", "Best-of-n (CME)", "Random", "DPO", "Ground truth"]
-    assert [row[3] for row in rows][2:4] == ["control", "preference pairs"]
-    assert [row[6].split(" ")[0] for row in rows] == ["-", "-16.7", "-25.0", "-8.3", "+16.7"]
-    contrasts = build_contrasts(view(REWARDS, runs).cells)
-    smallest, method = min((difference.p, cell.method) for cell, _, difference, _ in contrasts)
-    corrected = {row[2]: row[7] for row in rows}
-    assert corrected[method] == ("<0.001" if 4 * smallest < 0.001 else f"{4 * smallest:.3f}")
-    assert corrected["CME"] == "-"
-
-
-def test_rewards_report_how_a_training_ended(make_record: Make) -> None:
-    path = [
-        CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
-        for step, quality in ((10, 0.7), (20, 0.3), (30, 0.1))
-    ]
-    trajectory = Trajectory("oracle", [f"s{i}" for i in range(12)], [0.5] * 12, path)
-    runs = [
-        make_record(reward="cme", verdicts=won(30, scored=True)),
-        make_record(reward="token_entropy", verdicts=won(3, scored=True), stopped="no reward differs"),
-        make_record(reward="random", verdicts=won(3)),
-        make_record(reward="length", verdicts=won(30, scored=True), trajectory=trajectory),
-    ]
-    assert {row[2]: row[-1] for row in rewards_rows(runs)} == {
-        "CME": "-",
-        "Token entropy": "below the untrained model; 1 of 1 stopped",
-        "Random": "below the untrained model",
-        "Length": "collapsed at 20",
-    }
+def test_intervals_over_seeds_are_students() -> None:
+    values = [0.1, 0.3, 0.2, 0.6]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_over_seeds([*values, nan]) == pytest.approx((0.3, expected.low, expected.high))
+    mean, *bounds = mean_over_seeds([0.1, 0.3])
+    assert mean == pytest.approx(0.2) and all(map(isnan, [*bounds, *mean_over_seeds([])]))

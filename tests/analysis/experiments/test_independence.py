@@ -10,9 +10,15 @@ import pytest
 from scipy import stats
 from shown import panels, smallest_type, texts
 
-from analysis.experiments.fact_tables import fact_test_table, share_figure, share_table
-from analysis.experiments.facts import ALL, GROUPS, UNTRAINED, Facts, shares_right
-from analysis.experiments.independence import INDEPENDENCE
+from analysis.experiments.independence import (
+    ALL,
+    GROUPS,
+    INDEPENDENCE,
+    UNTRAINED,
+    Facts,
+    share_figure,
+    shares_right,
+)
 from analysis.records.builds import pool_builds, seed_names
 from analysis.records.names import method_names
 from cme.records import Grade, Grades, RunRecord
@@ -123,11 +129,7 @@ def test_the_unit_is_a_pair_of_family_and_build(make_runs: Callable[..., list[Ru
         [pool_builds(run) for run in make_runs(arms(**{"other family": {GROUPS[0]: 0.5}}), off=0.1)]
     )
     values = facts.difference("other family", UNTRAINED, GROUPS[0])
-    assert (
-        len(values) == 8
-        and values["qwen", 1] == pytest.approx(0.4)
-        and values["qwen", 2] == pytest.approx(0.5)
-    )
+    assert len(values) == 8 and [values["qwen", build] for build in (1, 2)] == pytest.approx([0.4, 0.5])
     test = facts.tests[0]
     assert list(test.values.values()) == pytest.approx([0.4] * 8) and list(test.by_family) == list(FAMILIES)
     exchange = facts.tests[2]
@@ -172,17 +174,22 @@ def test_the_section_shows_tests_shares_and_controls(
     make_runs: Callable[..., list[RunRecord]], tmp_path: Path
 ) -> None:
     runs = [pool_builds(run) for run in make_runs(arms())]
-    facts = Facts(runs)
-    tests, shares = texts(fact_test_table(facts, "miniature")), texts(share_table(facts, "miniature"))
-    assert tests[0][0] == "main test" and tests[0][5].startswith("+0.800 [")
-    assert shares[0][0] == UNTRAINED and {row[0] for row in shares} == {UNTRAINED, *arms()}
-    units = [", ".join(f"{name} {build}" for name in ("Gemma", "Llama", "OLMo", "Qwen") for build in builds)
-             for builds in ((1,), (1, 2))]  # fmt: skip
-    assert {row[1] for row in shares} == set(units)
-    figure = share_figure(facts, "miniature").figure
-    facts_of = [axes.get_xlabel().partition("\n")[0] for axes in panels(figure)]
-    assert facts_of == ["generator's facts", "verifier's facts", "other facts"] and smallest_type(figure) >= 8
     part = INDEPENDENCE.show(runs, tmp_path)
     names = [table.name for table in part.tables]
-    assert names.count("independence-test-miniature") == 1 and "independence-facts-miniature" in names
+    assert names[:2] == ["independence-test-miniature", "independence-facts-miniature"]
+    assert len(names) == 2 + len(FAMILIES)
+    tests, shares = map(texts, part.tables[:2])
+    assert tests[0][0] == "main test" and tests[0][5].startswith("+0.800 [")
+    assert shares[0][0] == UNTRAINED and {row[0] for row in shares} == {UNTRAINED, *arms()}
+    generators = ("Gemma", "Llama", "OLMo", "Qwen")
+    both, first = (
+        ", ".join(f"{name} {build}" for name in generators for build in builds) for builds in ((1, 2), (1,))
+    )
+    assert {row[1] for row in shares} == {both, first}
     assert any("is supported here" in note for note in part.tables[0].notes)
+    [plot] = share_figure(INDEPENDENCE.views(runs)[0])
+    facts_of = [axes.get_xlabel().partition("\n")[0] for axes in panels(plot.figure)]
+    assert (
+        facts_of == ["generator's facts", "verifier's facts", "other facts"]
+        and smallest_type(plot.figure) >= 8
+    )

@@ -1,16 +1,16 @@
 """Verdicts on rewards against the random reward and the cut start, on records with known points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from scipy.stats import t
-from shown import texts
+from shown import texts, won
 
-from analysis.experiments.reward_verdicts import reward_verdicts, verdict_table
-from analysis.experiments.rewards import REWARDS
-from cme.records import CUT_START, Comparison, RunRecord, Verdict
+from analysis.experiments.rewards import REWARDS, RewardVerdict, reward_verdicts, verdict_table
+from analysis.tables.cells import build_contrasts
+from cme.records import CUT_START, CheckpointResult, Comparison, RunRecord, Trajectory, Verdict
 
 PROMPTS = 40
 
@@ -37,14 +37,18 @@ def trained(make_record: Any, make_verdict: Callable[..., Verdict]) -> Callable[
     return make
 
 
-def verdicts(*groups: list[RunRecord]) -> dict[str, str]:
+def found(*groups: list[RunRecord]) -> dict[str, RewardVerdict]:
     [view] = REWARDS.views([run for runs in groups for run in runs])
-    return {one.cell.reward: one.verdict for one in reward_verdicts(view)}
+    return {one.cell.reward: one for group in reward_verdicts(view) for one in group}
+
+
+def verdicts(*groups: list[RunRecord]) -> dict[str, str]:
+    return {reward: one.verdict for reward, one in found(*groups).items()}
 
 
 def test_works_and_fails_are_relative_to_the_random_reward(trained: Callable[..., list[RunRecord]]) -> None:
     """40 of 100 % at random: CME wins 90 %, majority vote 38 %, token entropy 5 %."""
-    found = verdicts(
+    given = verdicts(
         trained("random", 16),
         trained("ground_truth", 40, 40),
         trained("cme", 36, 36),
@@ -52,7 +56,7 @@ def test_works_and_fails_are_relative_to_the_random_reward(trained: Callable[...
         trained("token_entropy", 2, 36),
         trained("format", 36, 20),
     )
-    assert found == {
+    assert given == {
         "ground_truth": "works",
         "cme": "works",
         "majority_vote": "no difference from random shown",
@@ -80,22 +84,58 @@ def test_the_table_has_a_row_for_each_reward_and_none_for_the_random_one(
     [table] = verdict_table(view)
     rows = {row[2]: row for row in texts(table)}
     assert set(rows) == {"CME", "Ground truth"} and rows["CME"][3].startswith("+50.0 [")
-    assert rows["CME"][5].startswith("90.0 [") and rows["CME"][7] == "works"
+    assert rows["CME"][5].startswith("90.0 [") and rows["CME"][6] == "works"
 
 
 def test_p_values_are_over_prompts_and_seeds_and_corrected_within_a_generator(
     trained: Callable[..., list[RunRecord]],
 ) -> None:
-    [view] = REWARDS.views(
-        [*trained("random", 16), *trained("ground_truth", 40, 40), *trained("cme", 20, 36)]
-    )
-    found = {one.cell.reward: one for one in reward_verdicts(view)}
+    of = found(trained("random", 16), trained("ground_truth", 40, 40), trained("cme", 20, 36))
     raw = {}
-    for reward, one in found.items():
-        assert one.difference is not None
+    for reward, one in of.items():
         half = (one.difference.across_seeds_hi - one.difference.across_seeds_lo) / 2
         error = half / float(t.ppf(0.975, one.difference.freedom))
         raw[reward] = 2 * float(t.sf(abs(one.difference.difference) / error, one.difference.freedom))
     assert raw["ground_truth"] < raw["cme"] < 0.5
-    assert found["ground_truth"].p == pytest.approx(2 * raw["ground_truth"])
-    assert found["cme"].p == pytest.approx(max(raw["cme"], 2 * raw["ground_truth"]))
+    assert of["ground_truth"].p == pytest.approx(2 * raw["ground_truth"])
+    assert of["cme"].p == pytest.approx(max(raw["cme"], 2 * raw["ground_truth"]))
+
+
+def rewards_rows(runs: Sequence[RunRecord]) -> list[list[str]]:
+    [view] = REWARDS.views(runs)
+    [table] = REWARDS.tables[0](view)
+    return texts(table)
+
+
+def test_rewards_are_compared_with_cme_and_corrected(make_record: Any) -> None:
+    wins = {"ground_truth": 33, "random": 18, "cme": 27, "dpo": 24, "best_of_n_cme": 21}
+    runs = [make_record(reward=name, verdicts=won(n)) for name, n in wins.items()]
+    rows = rewards_rows(runs)
+    assert [row[2] for row in rows] == ["CME", "Best-of-n (CME)", "Random", "DPO", "Ground truth"]
+    assert [row[3] for row in rows][2:4] == ["control", "preference pairs"]
+    assert [row[6].split(" ")[0] for row in rows] == ["-", "-16.7", "-25.0", "-8.3", "+16.7"]
+    contrasts = build_contrasts(REWARDS.views(runs)[0].cells)
+    smallest, method = min((difference.p, cell.method) for cell, _, difference, _ in contrasts)
+    corrected = {row[2]: row[7] for row in rows}
+    assert corrected[method] == ("<0.001" if 4 * smallest < 0.001 else f"{4 * smallest:.3f}")
+    assert corrected["CME"] == "-"
+
+
+def test_rewards_report_how_a_training_ended(make_record: Any) -> None:
+    path = [
+        CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
+        for step, quality in ((10, 0.7), (20, 0.3), (30, 0.1))
+    ]
+    trajectory = Trajectory("oracle", [f"s{i}" for i in range(12)], [0.5] * 12, path)
+    runs = [
+        make_record(reward="cme", verdicts=won(30, scored=True)),
+        make_record(reward="token_entropy", verdicts=won(3, scored=True), stopped="no reward differs"),
+        make_record(reward="random", verdicts=won(3)),
+        make_record(reward="length", verdicts=won(30, scored=True), trajectory=trajectory),
+    ]
+    assert {row[2]: row[-1] for row in rewards_rows(runs)} == {
+        "CME": "-",
+        "Token entropy": "below the untrained model; 1 of 1 stopped",
+        "Random": "below the untrained model",
+        "Length": "collapsed at 20",
+    }

@@ -10,26 +10,18 @@ import pytest
 from scipy import stats
 from shown import Column, blocks, panels, smallest_type, texts
 
-from analysis.experiments.courses import (
-    Course,
-    block_means,
-    collapse_end,
-    courses,
-    flatten,
-    is_lower,
-    mean_over_seeds,
-    monitored_history,
-    peaks,
-    runs_by_block,
-)
+from analysis.experiments.courses import block_means, peaks
 from analysis.experiments.overoptimisation import (
+    GREEDY,
     OVEROPTIMISATION,
+    SAMPLED,
+    Course,
+    course_table,
     direction,
     distance_figure,
-    sampled_table,
     summary,
 )
-from analysis.figures.courses import rise_plot
+from analysis.records.frames import history_frame
 from cme.records import CheckpointResult, RunRecord, Trajectory
 
 
@@ -44,51 +36,20 @@ def trained(
     return replace(make_record(reward=reward_name, seed=seed, prompts=2), history=history)
 
 
-def course(*runs: RunRecord) -> dict[str, Any]:
-    """The course of runs of one method."""
-    [row] = courses(runs, {run.run_id: "x" for run in runs})
-    return flatten(row)
-
-
-def long_courses(runs: list[RunRecord]) -> list[Course]:
+def courses(runs: list[RunRecord], responses: str = SAMPLED) -> list[Course]:
     """The courses of one generator's methods."""
     [view] = OVEROPTIMISATION.views(runs)
-    return view.courses
+    return view.of(responses)
 
 
 def test_blocks_are_means_of_twenty_steps_and_the_start_of_the_first_five(make_record: Any) -> None:
     quality: Column = [float(i) for i in range(1, 48)]  # two whole blocks and seven steps
     kl: Column = [(4.0 if i < 20 else 9.0) if i % 5 == 0 else None for i in range(47)]
-    frame = block_means(monitored_history([trained(make_record, quality, kl=kl)]))
+    frame = block_means(history_frame([trained(make_record, quality, kl=kl)]))
     assert list(frame["block"]) == [0, 1, 2]
     assert list(frame["step"]) == [0, 20, 40]
     assert list(frame["quality"]) == [3.0, 10.5, 30.5]
     assert list(frame["sqrt_kl"]) == [0.0, 2.0, 3.0]
-
-
-def test_the_gap_uses_steps_that_have_both(make_record: Any) -> None:
-    """Reward is 5 better at the monitored steps of the end, 100 elsewhere: the rise of the gap is 5 - 2 = 3."""
-    reward: Column = [(0.0 if i < 20 else 5.0) if i % 5 == 0 else 100.0 for i in range(40)]
-    heldout: Column = [(-1.0 if i < 20 else 1.0) if i % 5 == 0 else None for i in range(40)]
-    row = course(trained(make_record, blocks(0.5, 0.5), reward=reward, heldout=heldout))
-    assert (row["rise_reward_beside"], row["rise_heldout"], row["rise_gap"]) == (5.0, 2.0, 3.0)
-
-
-def test_intervals_over_seeds_are_students() -> None:
-    values = [0.1, 0.3, 0.2, 0.6]
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert mean_over_seeds([*values, float("nan")]) == pytest.approx((0.3, expected.low, expected.high))
-    mean, lo, hi = mean_over_seeds([0.1, 0.3])
-    assert mean == pytest.approx(0.2) and np.isnan([lo, hi]).all()
-    assert np.isnan(mean_over_seeds([])).all()
-
-
-def test_lower_is_a_welch_interval_below_zero() -> None:
-    """The means differ by 1; by hand, Welch's interval reaches to -0.22 with little noise and covers 0 with much."""
-    noise = np.array([-1.0, 1.0] * 10)
-    assert is_lower(0.5 * noise, 1 + 0.5 * noise[:6]) and not is_lower(2 * noise, 1 + 2 * noise[:6])
-    assert is_lower(np.zeros(3), np.ones(2)) and not is_lower(np.ones(3), np.ones(2))
-    assert not is_lower(np.zeros(1), np.ones(5))
 
 
 def test_a_peak_is_where_the_other_runs_are_best() -> None:
@@ -108,29 +69,11 @@ def test_a_fall_and_the_rise_of_the_reward_since_the_peak(make_record: Any) -> N
         trained(make_record, blocks(0.2, 0.6, 0.5, end), seed=seed, reward=reward)
         for seed, end in enumerate((0.4, 0.3, 0.2))
     ]
-    row = course(*runs)
+    [row] = courses(runs)
     half = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
-    assert (row["start"], row["peak"], row["final"]) == pytest.approx((0.2, 0.6, 0.3))
-    assert [row["fall"], row["fall_lo"], row["fall_hi"]] == pytest.approx([0.3, 0.3 - half, 0.3 + half])
-    assert row["peak_steps"] == "40 40 40" and row["since_peak_reward_value"] == 2.0
-    assert row["second_half_quality"] == pytest.approx(-0.3)  # from block 2 of 4 to the last
-    assert row["rise_quality"] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    ("levels", "step"),
-    [
-        ((0.5, 0.1, 0.1), 40),
-        ((0.5, 0.1, 0.5), None),  # it recovers
-        ((0.5, 0.5, 0.1), 60),
-        ((0.5, 0.9, 0.5), None),  # a fall from the peak alone is no collapse
-    ],
-)
-def test_collapse_is_below_the_start_to_the_end(
-    make_record: Any, levels: tuple[float, ...], step: int | None
-) -> None:
-    noisy: Column = [(level or 0) + (0.02 if i % 2 else -0.02) for i, level in enumerate(blocks(*levels))]
-    assert collapse_end(monitored_history([trained(make_record, noisy)])) == step
+    assert [row[name].value for name in ("start", "peak", "final")] == pytest.approx([0.2, 0.6, 0.3])
+    assert row["fall"] == pytest.approx((0.3, 0.3 - half, 0.3 + half))
+    assert row["peak_steps"] == "40 40 40" and row["since_peak_reward_value"].value == 2.0
 
 
 @pytest.mark.parametrize(
@@ -145,37 +88,28 @@ def test_collapse_is_below_the_start_to_the_end(
 def test_the_model_collapse_step_and_half_of_the_peak(
     make_record: Any, quality: Column, collapsed: str, half: str
 ) -> None:
-    [row] = courses([trained(make_record, quality)], {trained(make_record, quality).run_id: "x"})
+    [row] = courses([trained(make_record, quality)])
     assert (row["model_collapse_steps"], row["half_of_peak_steps"]) == (collapsed, half)
 
 
 def test_accuracy_decides_the_model_collapse_step_where_there_are_answers(make_record: Any) -> None:
     run = trained(make_record, [0.9] * 40, label_accuracy=[0.5] * 10 + [0.0] * 30)
-    assert course(run)["model_collapse_steps"] == "15"
-    assert course(trained(make_record, [None] * 40))["model_collapse_steps"] == "n/a"
+    assert courses([run])[0]["model_collapse_steps"] == "15"
 
 
 def test_a_fall_without_a_rise_is_no_overoptimisation(make_record: Any) -> None:
     runs = [trained(make_record, blocks(0.5, 0.5, 0.3, 0.2 + seed / 100), seed=seed) for seed in range(3)]
-    [row] = long_courses(runs)
+    [row] = courses(runs)
     assert direction(row) == "degrades" and row["rise_to_peak"].value == 0
     assert "falls without a rise before it with CME (+0.2" in summary([row])
-
-
-def test_a_noisy_start_proves_no_collapse(make_record: Any) -> None:
-    start: Column = [0.0, 1.0, 0.0, 1.0, 0.5]
-    history = monitored_history([trained(make_record, start + [0.45] * 15 + blocks(0.3, 0.3))])
-    assert collapse_end(history) is None
 
 
 def test_a_run_that_stopped_ends_where_it_stopped(make_record: Any) -> None:
     runs = [trained(make_record, blocks(0.2, 0.6, 0.6), seed=seed) for seed in range(2)]
     stopped = replace(trained(make_record, blocks(0.2, 0.1), seed=2), stopped="every completion was the same")
-    row = course(*runs, stopped, trained(make_record, [0.2] * 12, seed=3))
+    [row] = courses([*runs, stopped, trained(make_record, [0.2] * 12, seed=3)])
     assert (row["seeds"], row["left_out"], row["stopped"]) == ("0 1 2", 1, "- - 40")
-    assert row["final"] == pytest.approx((0.6 + 0.6 + 0.1) / 3)
-    frame = runs_by_block(block_means(monitored_history([stopped])), "quality")
-    assert frame.columns.to_list() == [0, 1, 2]
+    assert row["final"].value == pytest.approx((0.6 + 0.6 + 0.1) / 3)
 
 
 def long_run(make_record: Any, reward: str, quality: Column, seed: int, rise: float = 1.0) -> RunRecord:
@@ -218,29 +152,28 @@ def saved_runs(long_runs: list[RunRecord]) -> list[RunRecord]:
     ]
 
 
-def test_which_rewards_fall_and_which_rise(long_runs: list[RunRecord]) -> None:
-    rows = long_courses(long_runs)
+def test_which_rewards_fall_and_which_do_not(long_runs: list[RunRecord]) -> None:
+    rows = courses(long_runs)
     assert {row["label"]: direction(row) for row in rows} == {
-        "CME": "rises",
+        "CME": "no fall",
         "Token entropy": "falls",
-        "Random": "level",
+        "Random": "no fall",
     }
     text = summary(rows)
     assert "Token entropy (+0.300 [0.275, 0.325])" in text  # 0.01 x 4.303 / sqrt(3)
-    assert "CME (+0.200 [0.175, 0.225])" in text and text.endswith("reward rose with Token entropy.")
-    two_seeds = long_courses([run for run in long_runs if run.seed < 2])
+    assert "CME (+0.000 [0.000, 0.000])" in text and text.endswith("reward rose with Token entropy.")
+    two_seeds = courses([run for run in long_runs if run.seed < 2])
     assert {direction(row) for row in two_seeds} == {"unknown"}
 
 
 def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
-    [table] = sampled_table(OVEROPTIMISATION.views(long_runs)[0])
+    [table] = course_table(OVEROPTIMISATION.views(long_runs)[0])
     cme, entropy, _ = texts(table)
-    assert entropy[:6] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
-    assert cme[7] == cme[9] == "+0.000 [0.000, 0.000]" and entropy[6].startswith("+0.400 [")
+    assert entropy[:7] == ["Token entropy", "sampled", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
+    assert cme[8] == "+0.000 [0.000, 0.000]" and entropy[7].startswith("+0.400 [")
     assert entropy[9].startswith("+4.000 [") and entropy[10] == "+0.200 [0.200, 0.200]"
-    assert entropy[11] == "- - -" and entropy[12] == ">80 >80 >80"  # below its peak, never below its start
-    bold = [[entry.bold for entry in row[7:9]] for row in table.groups[0][:2]]
-    assert bold == [[False, True], [True, False]]
+    assert entropy[11] == ">80 >80 >80"
+    assert [group[0][8].bold for group in table.groups] == [False, True, False]
 
 
 @pytest.mark.parametrize("greedy", [False, True])
@@ -259,7 +192,7 @@ def test_paths_run_over_the_root_of_the_divergence(
     assert peaks[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
 
 
-def test_seeds_span_bars_where_a_path_can_turn_back_and_a_band_over_steps(long_runs: list[RunRecord]) -> None:
+def test_seeds_span_bars_where_a_path_can_turn_back(long_runs: list[RunRecord]) -> None:
     """The divergence falls at last, which would fold a band onto itself."""
     turned = [
         replace(run, history=run.history | {"kl": blocks(1.0, 9.0, 9.0, 4.0)})
@@ -270,34 +203,26 @@ def test_seeds_span_bars_where_a_path_can_turn_back_and_a_band_over_steps(long_r
     [bars] = panels(next(distance_figure(view)).figure)[0].collections
     assert [list(path.vertices[:, 0]) for path in bars.get_paths()] == [[x, x] for x in (0, 1, 3, 3, 2)]
     assert list(bars.get_paths()[-1].vertices[:, 1]) == pytest.approx([0.59, 0.61])
-    rises = block_means(monitored_history(turned)).assign(label="CME")
-    [band] = panels(rise_plot("Rise", rises, ["CME"], 20).figure)[1].collections
-    assert band.get_datalim(band.axes.transData).bounds[2] == pytest.approx(80)
 
 
-def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:
-    cme, entropy = rows = long_courses(saved_runs)
-    assert (direction(cme), direction(cme, "greedy_"), direction(entropy, "greedy_")) == (
-        "rises",
-        "falls",
-        "rises",
-    )
+def test_greedy_quality_can_fall_where_sampled_quality_rises(
+    saved_runs: list[RunRecord], tmp_path: Path
+) -> None:
+    cme, entropy = courses(saved_runs, GREEDY)
+    assert [direction(row) for row in (*courses(saved_runs), cme, entropy)] == [
+        *("no fall", "falls", "falls", "no fall")
+    ]
     # all prompts are alike, so only the seeds count: 0.01 x 4.303 / sqrt(3)
-    assert cme["greedy_fall"] == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
-    assert cme["greedy_peak_steps"] == "40 40 40" and cme["greedy_collapse_steps"] == "- - -"
-    assert cme["greedy_since_peak_reward_value"].value == pytest.approx(2)  # blocks 2 to 4, 1 per block
-    assert "CME (+0.300 [0.275, 0.325])" in summary(rows, "greedy_")
+    assert cme["fall"] == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
+    assert cme["peak_steps"] == "40 40 40" and cme["collapse_steps"] == "- - -"
+    assert cme["since_peak_reward_value"].value == pytest.approx(2)  # blocks 2 to 4, 1 per block
+    assert "CME (+0.300 [0.275, 0.325])" in summary([cme, entropy])
     fell = [saved(run, 0.6, 0.7, 0.5) if run.reward == "cme" else run for run in saved_runs]
-    assert long_courses(fell)[0]["greedy_collapse_steps"] == "80 80 80"
-
-
-def test_the_table_shows_greedy_next_to_sampled_quality(saved_runs: list[RunRecord], tmp_path: Path) -> None:
-    sampled, greedy = OVEROPTIMISATION.show(saved_runs, tmp_path).tables
-    [[cme, entropy]] = greedy.groups
-    assert [e.text for e in cme[:6]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
-    assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
-    assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
-    assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
+    assert courses(fell, GREEDY)[0]["collapse_steps"] == "80 80 80"
+    [table] = OVEROPTIMISATION.show(saved_runs, tmp_path).tables
+    [sampled, greedy], _ = table.groups
+    assert [e.text for e in greedy[:7]] == ["", "greedy", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
+    assert greedy[8].bold and not sampled[8].bold and sampled[8].text == "+0.000 [0.000, 0.000]"
     assert (tmp_path / "figures" / "overoptimisation-greedy-miniature-qwen-pretrained.png").exists()
 
 
