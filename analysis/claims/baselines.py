@@ -1,8 +1,5 @@
 """The cells that several experiments share: how many compare with each, and over how many seeds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from analysis.records.builds import OFFSET, pool_builds
 from analysis.records.names import (
     SCALES,
@@ -20,21 +17,11 @@ WANTED_SEEDS = 5
 """The seeds of a baseline of several experiments: its error is in all of their findings at once."""
 
 
-@dataclass(frozen=True)
-class SharedBaseline:
-    """One way of training in one place: its runs, and the experiments that have them."""
+def shared_baselines(records: Records) -> list[tuple[list[RunRecord], list[str]]]:
+    """The runs of each cell that two experiments or more have, with the names of these.
 
-    runs: Sequence[RunRecord]
-    experiments: Sequence[str]
-
-    @property
-    def seeds(self) -> int:
-        """The number of seeds, for each build of the checkpoints."""
-        return len({run.seed % OFFSET for run in self.runs})
-
-
-def shared_baselines(records: Records) -> list[SharedBaseline]:
-    """The cells that two experiments or more have, those with most experiments first within each scale."""
+    Within each scale, the cells of most experiments come first.
+    """
     experiments: dict[str, set[str]] = {}
     for plan in records.experiments:
         for run_id in plan.runs:
@@ -44,30 +31,29 @@ def shared_baselines(records: Records) -> list[SharedBaseline]:
         settings = frozenset(result_settings(run).items())
         key = run.scale, run.family, run.regime, run.reward, run.verifier, run.judge, settings
         cells.setdefault(key, []).append(run)
-    shared = []
-    for runs in cells.values():
-        names = sorted(set().union(*(experiments.get(run.run_id, set()) for run in runs)))
-        if len(names) > 1:
-            shared.append(SharedBaseline(runs, names))
-    return sorted(shared, key=lambda one: (order_key(one.runs[0].scale, SCALES), -len(one.experiments)))
+    found = [
+        (runs, sorted(set().union(*(experiments.get(run.run_id, set()) for run in runs))))
+        for runs in cells.values()
+    ]
+    shared = [(runs, names) for runs, names in found if len(names) > 1]
+    return sorted(shared, key=lambda one: (order_key(one[0][0].scale, SCALES), -len(one[1])))
 
 
 def baselines_table(records: Records) -> Table:
     """One row per shared cell; in bold, those with fewer seeds than wanted."""
     rows = []
-    for one in shared_baselines(records):
-        run = one.runs[0]
+    for runs, names in shared_baselines(records):
+        run, seeds = runs[0], len({run.seed % OFFSET for run in runs})  # the seeds of each build
         detail = " (dense)" if result_settings(run).get("reward.granularity") == "token" else ""
-        rows.append(
-            [
-                Entry(run.scale),
-                Entry(generator_name(run.family, run.regime)),
-                Entry(f"{display_name(run.reward)}{detail}, verifier {verifier_name(run.verifier)}"),
-                Entry(str(len(one.experiments))),
-                Entry(", ".join(one.experiments)),
-                Entry(str(one.seeds), bold=one.seeds < WANTED_SEEDS),
-            ]
+        trained_with = f"{display_name(run.reward)}{detail}, verifier {verifier_name(run.verifier)}"
+        texts = (
+            run.scale,
+            generator_name(run.family, run.regime),
+            trained_with,
+            str(len(names)),
+            ", ".join(names),
         )
+        rows.append([*map(Entry, texts), Entry(str(seeds), bold=seeds < WANTED_SEEDS)])
     return Table(
         name="baselines",
         title="Cells that several experiments share",

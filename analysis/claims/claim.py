@@ -1,16 +1,24 @@
-"""A claim of the paper, and the verdict of one scale's records on it."""
+"""A claim of the paper, and the verdicts of the records of each scale on it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures import Measure
 from analysis.claims.parts import Part, add_builds
 from analysis.claims.rules import UNTESTED, Quantifier, Result, Rule, decide
-from analysis.records.names import REGIMES, generator_name
+from analysis.records.names import REGIMES, SCALES, generator_name, judge_label, sort_names
+from analysis.records.read import Records
+from analysis.sections.base import Scaled
+from analysis.tables.judges import Checked, check_judges, judge_standing, sanity_failures
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
+GRID = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}
 NO_FIGURE = "no published figure"
+RELEASED = "released"
+SOURCES = {RELEASED: "in the released evaluation", "imported": "in imported evaluations"}
+"""How a verdict names evidence that is of no scale of this project."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,6 @@ class Claim:
     paper_scale: bool = False
     released: Callable[[], Sequence[Part]] | None = None
 
-    @property
-    def criterion(self) -> str:
-        """What supports and what contradicts the claim, in words."""
-        return f"{self.measure.quantity}: {self.rule.text}"
-
     def judge(self, evidence: Evidence) -> Result:
         """The verdict of the records of one scale."""
         parts = add_builds(self.measure.parts(evidence, self.rule))
@@ -53,15 +56,73 @@ class Claim:
             )
         note = self.measure.note(evidence, parts)
         result = decide(parts, self.rule, self.quantifier, self.measure.missing, note)
-        grid = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}
-        missing = grid - {part.name for part in parts}
+        missing = GRID - {part.name for part in parts}
         if self.whole_grid and missing and result.verdict == "reproduced":
-            reason = f"{result.reason} But {len(missing)} of the {len(grid)} cells have no run."
-            return Result("undecided", reason, result.parts, result.sides)
+            reason = f"{result.reason} But {len(missing)} of the {len(GRID)} cells have no run."
+            return replace(result, verdict="undecided", reason=reason)
         return result
 
-    def judge_released(self) -> Result | None:
-        """The verdict of the counts of the released evaluation; None if they do not test the claim."""
-        return (
-            None if self.released is None else decide(self.released(), self.rule, self.quantifier, "no count")
-        )
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """The result of one scale's records for a claim; `scale` and `judges` are empty if there are no records."""
+
+    claim: Claim
+    scale: str
+    judges: str
+    result: Result
+
+    @property
+    def place(self) -> str:
+        """Where the verdict holds, such as `at miniature scale`."""
+        return SOURCES.get(self.scale, f"at {self.scale} scale")
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, with its scale if there was a test."""
+        tested = self.result.verdict != UNTESTED
+        return f"{self.result.verdict} {self.place}" if tested else UNTESTED
+
+
+def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdict]:
+    """A verdict for each claim and scale that has records for it, or one without a scale that says what is missing."""
+    everything: list[Scaled] = [*records.runs, *records.separation]
+    scales = sort_names((record.scale for record in everything), SCALES)
+
+    @cache
+    def evidence(scale: str, experiments: tuple[str, ...]) -> Evidence:
+        return Evidence.collect(records, scale, experiments)
+
+    verdicts, checked = [], check_judges(records.sanity)
+    for claim in claims:
+        found = [evidence(scale, claim.experiments) for scale in scales]
+        tested = [own for own in found if own.runs or own.separation]
+        for own in tested:
+            judges = sort_names(run.judge for run in own.runs)
+            names = " and ".join(map(judge_label, judges))
+            names += "" if not judges else " judge" if len(judges) == 1 else " judges"
+            result = withhold_by_sanity(checked, claim, own, claim.judge(own))
+            verdicts.append(ClaimVerdict(claim, own.scale, names, result))
+        if claim.released is not None:
+            counted = decide(claim.released(), claim.rule, claim.quantifier, "no count")
+            verdicts.append(ClaimVerdict(claim, RELEASED, "", counted))
+        elif not tested:
+            reason = f"These records have no runs of the experiment {' or '.join(claim.experiments)}."
+            verdicts.append(ClaimVerdict(claim, "", "", Result(UNTESTED, reason)))
+    return verdicts
+
+
+def withhold_by_sanity(checked: Sequence[Checked], claim: Claim, evidence: Evidence, found: Result) -> Result:
+    """The result, without a verdict if win rates decide it and one of their judges fails its sanity check.
+
+    It says if a judge has passed none.
+    """
+    if not claim.measure.by_verdicts or found.verdict == UNTESTED:
+        return found
+    judges = {run.judge for run in evidence.runs}
+    failed = [text for record, _ in checked if record.judge in judges for text in sanity_failures(record)]
+    if failed:
+        return replace(found, verdict=UNTESTED, reason=f"{found.reason} But there is no verdict: {failed[0]}")
+    standings = {judge_standing(cell.judge, cell.controls.runs, checked) for cell in evidence.cells}
+    unchecked = " The judge is not validated: no passing sanity check of it is known."
+    return replace(found, reason=f"{found.reason}{unchecked}") if "unchecked" in standings else found

@@ -6,10 +6,8 @@ from math import hypot, inf, isnan, nan, sqrt
 
 import numpy as np
 
-from analysis.stats.intervals import FEW_PROMPTS, LEVEL, t_p_value, t_quantile
-from analysis.stats.metrics import MIN_SEEDS
-from analysis.stats.power import POWER
-from analysis.stats.seeds import Component, combine_components
+from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
+from analysis.stats.metrics import MIN_SEEDS, Component, combine_components
 
 PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
 Interval = tuple[float, float, float]
@@ -25,7 +23,7 @@ class Part:
         freedom: Degrees of freedom of the interval.
         insensitive: Why the comparison could not have come out otherwise; empty if it could.
         controlled: Whether a control has shown that it could; False where the truth is unknown.
-        floored: Whether the seeds' part of the interval is at its floor (see `stats.seeds`).
+        floored: Whether the seeds' part of the interval is at its floor (see `stats.metrics.Component`).
         by_build: The estimate for each build of the checkpoints; empty if the measure does not tell them apart.
     """
 
@@ -60,8 +58,7 @@ class Part:
     @property
     def detectable(self) -> float:
         """The distance from the value of no effect that such a comparison detects with 80 % power, uncorrected."""
-        quantiles = t_quantile(LEVEL, self.freedom) + t_quantile(2 * POWER - 1, self.freedom)
-        return quantiles * self.error(self.value)
+        return detectable_difference(self.error(self.value), self.freedom)
 
     def p_value(self, value: float) -> float:
         """Two-sided p-value of a true value: below 0.05 exactly where the interval excludes it."""
@@ -71,17 +68,29 @@ class Part:
         return t_p_value((value - self.value) / error, self.freedom) if error else 0.0
 
 
-def choose_interval(over_prompts: Interval, across_seeds: Interval) -> tuple[float, float, str, float]:
-    """Bounds, scope and freedom of a part: those across seeds if they are known, else those over prompts."""
-    scope, (lo, hi, freedom) = PROMPTS, over_prompts
-    if not isnan(across_seeds[0]):
-        scope, (lo, hi, freedom) = PROMPTS_AND_SEEDS, across_seeds
-    return lo, hi, scope, max(1.0, freedom)
-
-
 def absent(name: str, reason: str) -> Part:
     """A comparison that cannot be made, with the reason."""
     return Part(name, nan, nan, nan, 0, 0, "-", insensitive=reason)
+
+
+def widest_part(
+    name: str,
+    value: float,
+    over_prompts: Interval,
+    across_seeds: Interval,
+    prompts: int,
+    seeds: int,
+    floored: bool = False,
+    by_build: Sequence[float] = (),
+) -> Part:
+    """A part with its interval across seeds if that is known, else over prompts."""
+    scope, (lo, hi, freedom) = PROMPTS, over_prompts
+    if not isnan(across_seeds[0]):
+        scope, (lo, hi, freedom) = PROMPTS_AND_SEEDS, across_seeds
+    freedom = max(1.0, freedom)
+    return Part(
+        name, value, lo, hi, prompts, seeds, scope, freedom, floored=floored, by_build=tuple(by_build)
+    )
 
 
 def add_builds(parts: Sequence[Part]) -> list[Part]:
@@ -95,21 +104,18 @@ def add_builds(parts: Sequence[Part]) -> list[Part]:
     if not freedom:
         return list(parts)
     variance = sum(float(np.var(values)) * len(values) for values in several) / freedom
-    widened = []
-    for part in parts:
+
+    def widened(part: Part) -> Part:
         if not part.by_build or isnan(part.lo):
-            widened.append(part)
-            continue
-        error = sqrt(variance / len(part.by_build))
-        reach = t_quantile(LEVEL, freedom) * error
-        own = Component((part.hi - part.lo) / 2 / t_quantile(LEVEL, part.freedom), part.freedom, part.floored)
-        widened.append(
-            replace(
-                part,
-                lo=part.value - hypot(part.value - part.lo, reach),
-                hi=part.value + hypot(part.hi - part.value, reach),
-                freedom=combine_components(own, Component(error, freedom, False)).freedom,
-                scope=f"{part.scope}, builds",
-            )
+            return part
+        own = Component((part.hi - part.lo) / 2 / t_quantile(LEVEL, part.freedom), part.freedom)
+        between = Component(sqrt(variance / len(part.by_build)), freedom)
+        return replace(
+            part,
+            lo=part.value - hypot(part.value - part.lo, between.half_width),
+            hi=part.value + hypot(part.hi - part.value, between.half_width),
+            freedom=combine_components(own, between).freedom,
+            scope=f"{part.scope}, builds",
         )
-    return widened
+
+    return [widened(part) for part in parts]

@@ -11,7 +11,7 @@ undecided; without a comparison that can be ruled on it is not testable.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, isnan
 from typing import Literal
 
@@ -27,7 +27,7 @@ Side = Literal["supports", "contradicts", "open", "not testable"]
 Quantifier = Literal["universal", "existential"]
 Control = Literal["gain", "lead", "loss"]
 UNTESTED: Verdict = "not testable here"
-Range = tuple[float, float]
+NO_TRUTH = "no run with the ground truth as reward in this place"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rule:
     """
 
     text: str
-    claimed: Sequence[Range]
+    claimed: Sequence[tuple[float, float]]
     null: float = 0
     margin: float = 0
     decimals: int = 1
@@ -60,6 +60,25 @@ class Rule:
             return "-"
         sign = "+" if self.null == 0 else ""
         return f"{part.value:{sign}.{self.decimals}f} {format_interval(part.lo, part.hi, self.decimals)}"
+
+    def restrict(self, part: Part, control: Part | None, room: float) -> Part:
+        """The part with what its controls say.
+
+        `control` is the ground-truth reward in the method's place, as a difference from the value of no effect; `room`
+        is how far from that value a perfect (or the worst) policy would be, NaN where the truth is unknown.
+        """
+        if isnan(room):
+            return replace(part, controlled=False)
+        reason, digits = "", self.decimals
+        if room <= self.margin:
+            policy = "the worst" if self.control == "loss" else "a perfect"
+            reason = f"even {policy} policy would differ by {room:.{digits}f} only"
+        elif control is None:
+            reason = NO_TRUTH
+        elif not control.lo > self.margin:
+            interval = f"{control.value:+.{digits}f} {format_interval(control.lo, control.hi, digits)}"
+            reason = f"the ground truth does not pass the same test: {interval}"
+        return replace(part, insensitive=reason)
 
     def holds(self, part: Part) -> bool:
         """Whether the estimate lies where the claim says."""
@@ -83,10 +102,6 @@ class Rule:
                 return 1.0
             ends.append(min(near, key=lambda end: abs(end - part.value)))
         return max(part.p_value(end) for end in ends)
-
-    def side(self, part: Part) -> Side:
-        """What a part says by itself."""
-        return self.sides([part])[0]
 
     def sides(self, parts: Sequence[Part]) -> list[Side]:
         """What each part says, with the p-values of the parts that are ruled on corrected by Holm."""
@@ -165,23 +180,18 @@ def decide(parts: Sequence[Part], rule: Rule, quantifier: Quantifier, missing: s
         return Result(UNTESTED, f"{missing}. {note}" if note else missing)
     sides = rule.sides(parts)
     supporting, against, insensitive = (sides.count(s) for s in ("supports", "contradicts", "not testable"))
-    testable = len(parts) - insensitive
     reason = f"Comparisons: {supporting} supporting, {against} contradicting, {sides.count('open')} open"
     if few := sum(not (part.enough or part.insensitive) for part in parts):
         reason += f" ({few} with fewer than {FEW_PROMPTS} prompts, or {MIN_SEEDS} seeds if only seeds count)"
     reason += "."
     if insensitive:
         reason += f" Left out, because they could not have shown a difference: {insensitive}."
-    return Result(
-        verdict_of(supporting, against, testable, quantifier), f"{reason} {note}".strip(), parts, sides
-    )
-
-
-def verdict_of(supporting: int, against: int, testable: int, quantifier: Quantifier) -> Verdict:
-    """The verdict from the numbers of supporting, contradicting and all testable comparisons."""
+    testable, universal = len(parts) - insensitive, quantifier == "universal"
+    verdict: Verdict = "undecided"
     if not testable:
-        return UNTESTED
-    universal = quantifier == "universal"
-    if supporting == testable or (supporting and not universal):
-        return "reproduced"
-    return "not reproduced" if against == testable or (against and universal) else "undecided"
+        verdict = UNTESTED
+    elif supporting == testable or (supporting and not universal):
+        verdict = "reproduced"
+    elif against == testable or (against and universal):
+        verdict = "not reproduced"
+    return Result(verdict, f"{reason} {note}".strip(), parts, sides)

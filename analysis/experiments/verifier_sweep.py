@@ -33,7 +33,7 @@ from analysis.records.published import read_published
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.stats.partial_correlation import partial_correlation
+from analysis.stats.regression import partial_correlation
 from analysis.tables.cells import by_build, on_common_builds
 from analysis.tables.render import Table
 

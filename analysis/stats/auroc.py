@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     UNDEFINED,
+    Bools,
     Floats,
     bootstrap_interval,
     half_width,
@@ -26,8 +27,6 @@ from analysis.stats.intervals import (
     standard_error,
     t_interval,
 )
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ def within_auroc(wins: Wins) -> Estimate:
     if not len(each):
         return Estimate(nan, *UNDEFINED, 0)
     mean, number = float(each.mean()), len(each)
-    error = standard_error(each - mean) if number > 1 else 0.0
-    return Estimate(mean, *share_interval(mean, half_width(error, number), number), number)
+    half = half_width(standard_error(each - mean), number - 1)
+    return Estimate(mean, *share_interval(mean, half, number), number)
 
 
 def pooled_difference(one: Wins, other: Wins) -> Estimate:
@@ -120,5 +119,4 @@ def within_difference(one: Wins, other: Wins) -> Estimate:
     if not len(each):
         return Estimate(nan, *UNDEFINED, 0)
     mean = float(each.mean())
-    error = standard_error(each - mean) if len(each) > 1 else nan
-    return Estimate(mean, *t_interval(mean, error, len(each)), len(each))
+    return Estimate(mean, *t_interval(mean, standard_error(each - mean), len(each)), len(each))

@@ -1,14 +1,13 @@
 """Comparison of two methods on the same prompts."""
 
 from dataclasses import dataclass
-from math import hypot, nan
+from math import hypot, isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     LEVEL,
-    UNDEFINED,
     Floats,
     half_width,
     share_interval,
@@ -18,8 +17,7 @@ from analysis.stats.intervals import (
     t_p_value,
     t_quantile,
 )
-from analysis.stats.metrics import MIN_SEEDS, Tally
-from analysis.stats.seeds import Component, combine_components, seed_component
+from analysis.stats.metrics import Component, Tally, combine_components, seed_component
 from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 
@@ -31,7 +29,7 @@ class Contrast:
     prompts and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
     probability, in percent, that on a random prompt a random seed of the first method gets more points than one of the
     second, equal points counting half (Agarwal et al. 2021, prompts as tasks). `freedom` has the degrees of freedom of
-    the widest interval. `floored`: the seeds' part of it is at its floor, as in `seeds.Component`.
+    the widest interval. `floored`: the seeds' part of it is at its floor, as in `metrics.Component`.
     """
 
     prompts: int
@@ -62,7 +60,8 @@ def contrast(one: Tally, other: Tally) -> Contrast:
         return Contrast(0, False, *[nan] * 10)
     one, other = tally_rows(one, one_rows), tally_rows(other, other_rows)
     difference = one.rate - other.rate
-    error = standard_error(one.deviations - other.deviations) if prompts > 1 else 0.0
+    over_prompts = Component(standard_error(one.deviations - other.deviations), prompts - 1)
+    error = over_prompts.error
     if decided := decided_counts((one.gains - other.gains) / 2):  # few prompts with a difference
         lo, hi = (2 * bound - 1 for bound in tied_interval(*decided, prompts))
         p = tied_p_value(*decided, prompts)
@@ -72,36 +71,27 @@ def contrast(one: Tally, other: Tally) -> Contrast:
     else:  # the same difference (-1 to 1) on every prompt
         lo, hi = (2 * bound - 1 for bound in share_interval((difference + 1) / 2, 0.0, prompts))
         p = share_p_value((difference + 1) / 2, 0.0, prompts)
-    across_seeds_lo, across_seeds_hi = UNDEFINED
-    width = Component(error, prompts - 1, False)
-    if min(len(one.seeds), len(other.seeds)) >= MIN_SEEDS and prompts > 1:
-        seeds = combine_components(seed_component(one.means), seed_component(other.means))
-        half = hypot(max(hi - difference, difference - lo), seeds_half_width(seeds))
-        across_seeds_lo, across_seeds_hi = difference - half, difference + half
-        width = combine_components(width, seeds)
+    over_seeds = combine_components(seed_component(one), seed_component(other))
+    half = hypot(max(hi - difference, difference - lo), over_seeds.half_width)
+    width = over_prompts if isnan(half) else combine_components(over_prompts, over_seeds)
     better = probability_of_improvement(one.means, other.means)
-    spread = standard_error(better - better.mean()) if prompts > 1 else 0.0
     improvement = float(better.mean())
-    bounds = share_interval(improvement, half_width(spread, prompts), prompts)
+    spread = half_width(standard_error(better - improvement), prompts - 1)
+    improvement_lo, improvement_hi = share_interval(improvement, spread, prompts)
     return Contrast(
         prompts=prompts,
+        floored=width.floored,
         difference=100 * difference,
         lo=100 * lo,
         hi=100 * hi,
-        across_seeds_lo=100 * across_seeds_lo,
-        across_seeds_hi=100 * across_seeds_hi,
+        across_seeds_lo=100 * (difference - half),
+        across_seeds_hi=100 * (difference + half),
         p=p,
         improvement=100 * improvement,
-        improvement_lo=100 * bounds[0],
-        improvement_hi=100 * bounds[1],
+        improvement_lo=100 * improvement_lo,
+        improvement_hi=100 * improvement_hi,
         freedom=width.freedom,
-        floored=width.floored,
     )
-
-
-def seeds_half_width(seeds: Component) -> float:
-    """Half the t interval of the difference over the seeds of both alone, prompts fixed (Welch 1947), or NaN."""
-    return t_quantile(LEVEL, seeds.freedom) * seeds.error if seeds.error else 0.0
 
 
 def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:

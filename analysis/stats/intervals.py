@@ -1,4 +1,4 @@
-"""Intervals and tests that resample or cluster by prompt.
+"""Intervals, tests and power, with the prompt as the unit.
 
 Verdicts on one prompt are not independent (two orders, judges, seeds), so the prompt is the unit (the cluster) of every
 interval. An interval generalises to other prompts of the same kind.
@@ -9,10 +9,13 @@ interval. An interval generalises to other prompts of the same kind.
 - `t_interval`, for a difference: the estimate and Student's t times the cluster-robust standard error.
 - `bootstrap_interval`, for any statistic of weighted prompts: the percentile bootstrap of whole prompts (Field and
   Welsh 2007) with quantiles expanded as for Student's t (Hesterberg 2015).
+- `detectable_difference` and `prompts_needed`: the power of a two-sided paired t test. The sum of two quantiles of
+  Student's t stands for the exact noncentral distribution; it is within 0.2 % of it from 10 prompts on.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from math import isnan, nan, sqrt
 
 import numpy as np
@@ -20,10 +23,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Interval = tuple[float, float]
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+POWER = 0.8
 SEED = 20260527
 MIN_PROMPTS = 10  # no bootstrap interval over fewer prompts
 FEW_PROMPTS = 30  # an interval over fewer prompts is shown with a warning
@@ -49,24 +54,26 @@ def influence(sums: Floats, counts: Floats) -> Floats:
 
 
 def standard_error(deviations: Floats) -> float:
-    """Cluster-robust standard error of an estimate from the prompts' influences (P,), P >= 2, with P - 1.
+    """Cluster-robust standard error of an estimate from the prompts' influences (P,), with P - 1 in its denominator.
 
-    Influences that differ by rounding alone give 0.
+    0 for a single prompt, and for influences that differ by rounding alone.
     """
+    if len(deviations) < 2:
+        return 0.0
     error = float(deviations.std(ddof=1)) / sqrt(len(deviations))
     return 0.0 if error < ROUNDING else error
 
 
-def half_width(error: float, number: int) -> float:
-    """Half the t interval of an estimate over `number` prompts or seeds; 0 where the standard error is 0."""
-    return t_quantile(LEVEL, number - 1) * error if error else 0.0
+def half_width(error: float, freedom: float) -> float:
+    """Half the 95 % t interval of an estimate; 0 where the standard error is 0."""
+    return t_quantile(LEVEL, freedom) * error if error else 0.0
 
 
 def t_interval(estimate: float, error: float, prompts: int) -> Interval:
     """95 % interval of a difference from its cluster-robust standard error; undefined for one prompt."""
     if prompts < 2:
         return UNDEFINED
-    half = half_width(error, prompts)
+    half = half_width(error, prompts - 1)
     return estimate - half, estimate + half
 
 
@@ -99,6 +106,22 @@ def error_at_half(share: float, error: float) -> float:
     return error / sqrt(4 * share * (1 - share))
 
 
+def detectable_difference(error: float, freedom: float) -> float:
+    """The difference that a test at the 5 % level detects with 80 % power, from the standard error of an estimate."""
+    return (t_quantile(LEVEL, freedom) + t_quantile(2 * POWER - 1, freedom)) * error
+
+
+def prompts_needed(sd: float, difference: float) -> int:
+    """The fewest prompts, 3 or more, on which a difference is detected with 80 % power.
+
+    `sd` is the standard deviation over prompts of one prompt's mean. Raises ValueError unless the difference is
+    positive.
+    """
+    if difference <= 0:
+        raise ValueError(f"difference is {difference}; it must be above 0")
+    return next(n for n in count(3) if detectable_difference(sd / sqrt(n), n - 1) <= difference)
+
+
 def interval_excludes(lo: float, hi: float, value: float, units: int, decimals: int | None = None) -> bool:
     """Whether an interval over `units` prompts (or items) excludes a value; False below `FEW_PROMPTS` units.
 
@@ -110,7 +133,7 @@ def interval_excludes(lo: float, hi: float, value: float, units: int, decimals: 
     return units >= FEW_PROMPTS and (lo > value or hi < value)
 
 
-def clustered_interval(values: Floats, clusters: NDArray[np.object_], seed: int = SEED) -> Interval:
+def clustered_interval(values: Floats, clusters: NDArray[np.object_]) -> Interval:
     """95 % bootstrap interval of the mean of the known values, resampling whole clusters.
 
     (NaN, NaN) for fewer than `MIN_PROMPTS` clusters.
@@ -119,10 +142,10 @@ def clustered_interval(values: Floats, clusters: NDArray[np.object_], seed: int 
     _, index = np.unique(clusters[known], return_inverse=True)
     counts = np.bincount(index).astype(float)
     sums = np.bincount(index, weights=values[known])
-    return bootstrap_interval(len(sums), lambda w: (w @ sums) / (w @ counts), seed)
+    return bootstrap_interval(len(sums), lambda weights: (weights @ sums) / (weights @ counts))
 
 
-def bootstrap_interval(prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED) -> Interval:
+def bootstrap_interval(prompts: int, statistic: Callable[[Floats], Floats]) -> Interval:
     """95 % bootstrap interval of a statistic that maps the prompts' counts in each resample (R, P) to values (R,).
 
     Resamples with an undefined statistic (NaN) are left out. (NaN, NaN) for fewer than `MIN_PROMPTS` prompts or
@@ -130,7 +153,7 @@ def bootstrap_interval(prompts: int, statistic: Callable[[Floats], Floats], seed
     """
     if prompts < MIN_PROMPTS:
         return UNDEFINED
-    drawn = resample_counts(prompts, RESAMPLES, seed)
+    drawn = resample_counts(prompts, RESAMPLES)
     parts = [statistic(drawn[i : i + CHUNK].astype(float)) for i in range(0, len(drawn), CHUNK)]
     values = np.concatenate(parts)
     values = values[~np.isnan(values)]
@@ -142,12 +165,12 @@ def bootstrap_interval(prompts: int, statistic: Callable[[Floats], Floats], seed
 
 
 @lru_cache(maxsize=8)
-def resample_counts(prompts: int, resamples: int, seed: int) -> NDArray[np.uint8]:
+def resample_counts(prompts: int, resamples: int) -> NDArray[np.uint8]:
     """Number of times that each resample draws each prompt, (resamples, prompts); the same for every cell.
 
     One byte is enough: the chance that a prompt is drawn 256 times is below 1e-500.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     drawn = np.empty((resamples, prompts), dtype=np.uint8)
     for row in drawn:
         row[:] = np.bincount(rng.integers(0, prompts, prompts), minlength=prompts)

@@ -6,17 +6,19 @@ Win rates are in percent, scores in the judge's own unit.
 """
 
 from dataclasses import dataclass
-from math import hypot, nan, sqrt
+from math import hypot, isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     FEW_PROMPTS,
-    SEED,
     UNDEFINED,
+    Bools,
     Floats,
+    Interval,
     clustered_interval,
+    detectable_difference,
     error_at_half,
     half_width,
     influence,
@@ -26,9 +28,7 @@ from analysis.stats.intervals import (
     standard_error,
     t_interval,
 )
-from analysis.stats.power import detectable_difference
-from analysis.stats.seeds import Component, combine_components, seed_component
-from analysis.stats.ties import decided_counts, gains_of, tied_interval, tied_p_value
+from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 MIN_SEEDS = 3  # no interval over fewer seeds
 
@@ -52,8 +52,8 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """Mean points over all scored verdicts."""
-        return float(self.sums.sum() / self.counts.sum())
+        """Mean points over all scored verdicts; NaN without any."""
+        return float(self.sums.sum() / self.counts.sum()) if len(self.prompts) else nan
 
     @property
     def deviations(self) -> Floats:
@@ -63,7 +63,8 @@ class Tally:
     @property
     def gains(self) -> Floats:
         """How far each prompt (P,) is from a tie, -1 to 1; their mean is twice the rate's distance from 1/2."""
-        return gains_of(self.sums.sum(axis=1), self.counts.sum(axis=1))
+        counts = self.counts.sum(axis=1)
+        return np.asarray((2 * self.sums.sum(axis=1) - counts) / counts.mean(), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class SeedSpread:
 
     `iqm` is their interquartile mean. The across-seed 95 % intervals of the mean (`across_seeds_lo`, `across_seeds_hi`)
     and of the `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`. `freedom` has their effective degrees
-    of freedom. `floored`: the seeds' part of them is at its floor, as in `seeds.Component`.
+    of freedom. `floored`: the seeds' part of them is at its floor, as in `Component`.
     """
 
     rates: dict[int, float]
@@ -138,6 +139,25 @@ class SeedSpread:
     iqm_lo: float
     iqm_hi: float
     freedom: float
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of the standard error of an estimate, such as that of the seeds alone, with its degrees of freedom.
+
+    `floored`: the seeds differ by less than the residual variance explains, so that their component is estimated at
+    zero. It is then set to that residual part, below which it cannot be measured: a zero from three seeds is luck more
+    often than a method without any spread.
+    """
+
+    error: float
+    freedom: float
+    floored: bool = False
+
+    @property
+    def half_width(self) -> float:
+        """Half the 95 % t interval from this part alone."""
+        return half_width(self.error, self.freedom)
 
 
 def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64] | None = None) -> Tally:
@@ -169,43 +189,43 @@ def share_with_interval(scored: Tally) -> tuple[float, float, float]:
     """
     number = len(scored.prompts)
     if not number:
-        return nan, nan, nan
+        return nan, *UNDEFINED
     if decided := decided_counts(scored.gains):
         return scored.rate, *tied_interval(*decided, number)
-    error = standard_error(scored.deviations) if number > 1 else 0.0
-    return scored.rate, *share_interval(scored.rate, half_width(error, number), number)
+    half = half_width(standard_error(scored.deviations), number - 1)
+    return scored.rate, *share_interval(scored.rate, half, number)
 
 
 def difference_with_interval(scored: Tally) -> tuple[float, float, float]:
     """A mean difference with its cluster-robust t interval; bounds are NaN for fewer than two prompts."""
     number = len(scored.prompts)
     if number < 2:
-        return scored.rate if number else nan, *UNDEFINED
+        return scored.rate, *UNDEFINED
     return scored.rate, *t_interval(scored.rate, standard_error(scored.deviations), number)
 
 
-def win_rate(
-    points: Floats, prompts: NDArray[np.object_], half: NDArray[np.bool_] | None = None, seed: int = SEED
-) -> WinRate:
+def win_rate(points: Floats, prompts: NDArray[np.object_], half: Bools | None = None) -> WinRate:
     """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
 
     `half` (N,) marks verdicts that do not count, as found by `half_scored`. The rate is the mean of all points that
-    count. `seed` is that of the bootstrap. Raises ValueError without any verdict.
+    count. Raises ValueError without any verdict.
     """
     if not len(points):
         raise ValueError("a win rate needs at least one verdict")
-    unscored = int(np.isnan(points).sum())
-    total = float(np.nansum(points))
+    unscored, total = int(np.isnan(points).sum()), float(np.nansum(points))
     if half is not None:
         points = np.where(half, nan, points)
     counted = tally(points, prompts)
     scored = len(counted.prompts)
     rate, lo, hi = share_with_interval(counted)
-    error = standard_error(counted.deviations) if scored > 1 else 0.0
-    boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
-    sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
-    decided = decided_counts(counted.gains) if scored else None
-    p = tied_p_value(*decided, scored) if decided else share_p_value(rate, error, scored) if scored else nan
+    boot_lo, boot_hi = clustered_interval(100 * points, prompts)
+    error, p, sd, detectable = 0.0, nan, nan, nan
+    if scored:
+        error, decided = standard_error(counted.deviations), decided_counts(counted.gains)
+        p = tied_p_value(*decided, scored) if decided else share_p_value(rate, error, scored)
+    if error:
+        at_half = 100 * error_at_half(rate, error)
+        sd, detectable = at_half * sqrt(scored), detectable_difference(at_half, scored - 1)
     return WinRate(
         rate=100 * rate,
         lo=100 * lo,
@@ -221,7 +241,7 @@ def win_rate(
         boot_hi=boot_hi,
         p=p,
         sd=sd,
-        detectable=detectable_difference(sd, scored) if error else nan,
+        detectable=detectable,
     )
 
 
@@ -239,40 +259,76 @@ def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) 
 def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
     """The win rate of each seed and its spread, which the pooled interval does not show.
 
-    The half width of the across-seed intervals is the root of the summed squares of two half widths: that over prompts,
-    and that over seeds with Student's t on seeds - 1 degrees of freedom.
+    The across-seed intervals are `across_seeds` wide. Where nearly all prompts tie, the part over prompts is that of
+    `ties`.
     """
     scored = tally(points, prompts, seeds)
     shares = scored.sums.sum(axis=0) / scored.counts.sum(axis=0)
     by_seed = dict(zip(scored.seeds.tolist(), shares.tolist(), strict=True))
-    rates = {seed: 100 * by_seed.get(seed, nan) for seed in sorted({int(seed) for seed in seeds})}
+    rates = {seed: 100 * by_seed.get(seed, nan) for seed in sorted(set(seeds.tolist()))}
     if not by_seed:
         return SeedSpread(rates, False, *[nan] * 10)
+    half, component = across_seeds(scored)
+    number, decided = len(scored.prompts), decided_counts(scored.gains)
+
+    def interval(share: float) -> Interval:
+        if decided is None or isnan(half):
+            return share_interval(share, half, number)
+        reach = seed_component(scored).half_width
+        lo, hi = (bound - scored.rate for bound in tied_interval(*decided, number))
+        return share - hypot(lo, reach), share + hypot(hi, reach)
+
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
-    across_seeds, iqm_across_seeds, error = UNDEFINED, UNDEFINED, Component(nan, nan, False)
-    number = len(scored.prompts)
-    if len(by_seed) >= MIN_SEEDS and number > 1:
-        seeds_alone = seed_component(scored.means)
-        over_prompts = Component(standard_error(scored.deviations), number - 1, False)
-        error = combine_components(over_prompts, seeds_alone)
-        half = across_seeds_half_width(scored)
-        across_seeds, iqm_across_seeds = (share_interval(share, half, number) for share in (mean, iqm))
-        if decided := decided_counts(scored.gains):
-            reach = half_width(seeds_alone.error, len(by_seed))
-            lo, hi = (bound - scored.rate for bound in tied_interval(*decided, number))
-            across_seeds, iqm_across_seeds = (
-                (share - hypot(lo, reach), share + hypot(hi, reach)) for share in (mean, iqm)
-            )
-    std = float(shares.std(ddof=1)) if len(by_seed) > 1 else nan
+    std = float(shares.std(ddof=1)) if len(shares) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
-    shown = (100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
-    return SeedSpread(rates, error.floored, *[*shown, error.freedom])
+    shown = (100 * value for value in (mean, std, low, high, iqm, *interval(mean), *interval(iqm)))
+    return SeedSpread(rates, component.floored, *[*shown, component.freedom])
 
 
-def across_seeds_half_width(scored: Tally) -> float:
-    """Half the 95 % interval of the rate over prompts and seeds together."""
-    over_prompts = half_width(standard_error(scored.deviations), len(scored.prompts))
-    return hypot(over_prompts, half_width(seed_component(scored.means).error, len(scored.seeds)))
+def across_seeds(scored: Tally) -> tuple[float, Component]:
+    """Half the 95 % interval of the rate over prompts and seeds together, and its error; NaN below `MIN_SEEDS`.
+
+    It is the root of the summed squares of two half widths: that over prompts, and that over seeds with Student's t on
+    seeds - 1 degrees of freedom.
+    """
+    over_seeds = seed_component(scored)
+    if isnan(over_seeds.error):
+        return nan, over_seeds
+    over_prompts = Component(standard_error(scored.deviations), len(scored.prompts) - 1)
+    half = hypot(over_prompts.half_width, over_seeds.half_width)
+    return half, combine_components(over_prompts, over_seeds)
+
+
+def seed_component(scored: Tally) -> Component:
+    """The component of the seeds alone, over the prompts that every seed has scored.
+
+    The variance of the seeds' means minus the part that the residual variance explains, and at least that part (Searle,
+    Casella and McCulloch 1992, two-way without replication). NaN for fewer than `MIN_SEEDS` seeds or two such prompts.
+    """
+    complete = scored.means[~np.isnan(scored.means).any(axis=1)]
+    prompts, seeds = complete.shape
+    if seeds < MIN_SEEDS or prompts < 2:
+        return Component(nan, nan)
+    by_seed = complete.mean(axis=0)
+    residual = complete - complete.mean(axis=1, keepdims=True) - by_seed + complete.mean()
+    noise = float((residual**2).sum()) / ((prompts - 1) * (seeds - 1)) / prompts
+    component = float(by_seed.var(ddof=1)) - noise
+    floored = component <= 0 < noise
+    return Component(sqrt((noise if floored else max(0.0, component)) / seeds), seeds - 1, floored)
+
+
+def combine_components(*components: Component) -> Component:
+    """The component of a sum or difference of independent estimates (Welch 1947).
+
+    Where none has an error, the freedom is that of the largest.
+    """
+    variances = [component.error**2 for component in components]
+    total = sum(variances)
+    floored = any(component.floored for component in components)
+    if total == 0:
+        return Component(0.0, max(component.freedom for component in components), floored)
+    spread = sum(v**2 / component.freedom for v, component in zip(variances, components, strict=True))
+    return Component(sqrt(total), total**2 / spread, floored)
 
 
 def interquartile_mean(values: Floats) -> float:

@@ -5,7 +5,7 @@ Words are lower-case runs of letters, digits and underscores, as in the training
 
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from math import nan
 
@@ -75,22 +75,14 @@ def self_bleu(responses: Sequence[Words]) -> float:
 
 def clipped_matches(responses: Sequence[Words], n: int) -> list[int]:
     """For each response, its n-grams that another response has, each counted at most as often as in any other."""
-    counts = [Counter(ngrams(words, n)) for words in responses]
-    most: dict[Ngram, tuple[int, int]] = {}  # the highest count and the response that has it
-    second: Counter[Ngram] = Counter()  # the highest count in any other response
-    for i, grams in enumerate(counts):
-        for gram, count in grams.items():
-            before, _ = most.get(gram, (0, i))
-            if count > before:
-                most[gram], second[gram] = (count, i), before
-            elif count > second[gram]:
-                second[gram] = count
-    return [
-        sum(
-            min(count, second[gram] if most[gram][1] == i else most[gram][0]) for gram, count in grams.items()
-        )
-        for i, grams in enumerate(counts)
-    ]
+    own = [Counter(ngrams(words, n)) for words in responses]
+    counts: defaultdict[Ngram, list[int]] = defaultdict(lambda: [0])
+    for grams in own:
+        for gram, number in grams.items():
+            counts[gram].append(number)
+    # the second highest count of all responses bounds a count by the highest one of the others
+    second = {gram: sorted(numbers)[-2] for gram, numbers in counts.items()}
+    return [sum(min(number, second[gram]) for gram, number in grams.items()) for grams in own]
 
 
 def closest_length(lengths: Counter[int], length: int) -> int:

@@ -20,16 +20,8 @@ FEW_DECIDED, RARELY = 15, 1 / 8
 SMALLEST_P = 1e-12
 
 
-def gains_of(sums: Floats, counts: Floats) -> Floats:
-    """By prompt (P,), how far its points are from a tie, -1 to 1, from points and verdicts by prompt.
-
-    The mean of the gains is twice the distance of the rate from 1/2.
-    """
-    return np.asarray((2 * sums - counts) / counts.mean(), dtype=np.float64)
-
-
 def decided_counts(gains: Floats) -> tuple[float, float] | None:
-    """The numbers of prompts won and lost, from the gains by prompt (P,).
+    """The numbers of prompts won and lost, from how far each prompt (P,) is from a tie, -1 to 1.
 
     None if no prompt is decided, or too many are: then the prompts' variance serves.
     """

@@ -15,9 +15,9 @@ from analysis.records.builds import OFFSET, seed_names
 from analysis.records.ceiling import ceiling
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
-from analysis.stats.agreement import Agreement
 from analysis.stats.contrasts import Contrast, contrast, tally_rows
-from analysis.stats.intervals import holm_adjusted
+from analysis.stats.intervals import holm_adjusted, prompts_needed
+from analysis.stats.judges import Agreement, has_both_orders
 from analysis.stats.metrics import (
     Quality,
     SeedSpread,
@@ -28,8 +28,6 @@ from analysis.stats.metrics import (
     tally,
     win_rate,
 )
-from analysis.stats.position_bias import has_both_orders
-from analysis.stats.power import prompts_needed
 from analysis.tables.judges import (
     Checked,
     Standing,

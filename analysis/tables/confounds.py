@@ -28,7 +28,7 @@ from scipy.special import expit
 from analysis.records.frames import Frames
 from analysis.records.names import REGIMES, method_names, place_heads, regime_name, sort_names
 from analysis.stats.intervals import SEED, Floats, interval_excludes
-from analysis.stats.logistic import Controlled, controlled_rate
+from analysis.stats.regression import Controlled, controlled_rate
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.judges import order_columns
 from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows

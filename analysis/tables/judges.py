@@ -25,11 +25,15 @@ from analysis.records.names import (
     place_names,
     sort_names,
 )
-from analysis.stats.agreement import Agreement, agreement
-from analysis.stats.auroc import Bools
-from analysis.stats.intervals import FEW_PROMPTS, Floats
+from analysis.stats.intervals import FEW_PROMPTS, Bools, Floats
+from analysis.stats.judges import (
+    Agreement,
+    agreement,
+    first_position_share,
+    half_scored,
+    position_consistency,
+)
 from analysis.stats.metrics import WinRate, win_rate
-from analysis.stats.position_bias import first_position_share, half_scored, position_consistency
 from analysis.tables.render import Entry, Row, Table, format_interval, format_percent, group_rows, slug
 from cme.records import (
     CUT_START,

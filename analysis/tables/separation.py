@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import (
-    Bools,
     Estimate,
     Wins,
     count_wins,
@@ -21,7 +20,7 @@ from analysis.stats.auroc import (
     within_auroc,
     within_difference,
 )
-from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, Floats, interval_excludes
+from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, Bools, Floats, interval_excludes
 from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
 from cme.records import SeparationRecord
 from cme.runtime import shipped

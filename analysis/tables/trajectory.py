@@ -23,8 +23,7 @@ from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import (
-    MIN_SEEDS,
-    across_seeds_half_width,
+    across_seeds,
     is_undecided,
     known_mean,
     tally,
@@ -157,7 +156,7 @@ def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple
     prompts = selection_prompts([run.trajectory for run in runs if run.trajectory])
     number = np.repeat(np.arange(len(runs)), [len(change) for change in changes])
     change = tally(np.concatenate(changes), prompts, number)
-    half = across_seeds_half_width(change) if len(runs) >= MIN_SEEDS else nan
+    half, _ = across_seeds(change)
     return change.rate, change.rate - half, change.rate + half
 
 

@@ -10,8 +10,8 @@ from shown import problems
 from synthetic_records import separation_record
 
 from analysis.claims.claim_list import all_claims
-from analysis.claims.evidence import Evidence, clustered_mean, knowledge_level
-from analysis.claims.quality_measures import late_change
+from analysis.claims.evidence import Evidence, knowledge_level
+from analysis.claims.measures import late_change
 from analysis.claims.rules import Result
 from analysis.records.read import Records
 from analysis.stats import intervals
@@ -368,11 +368,6 @@ def test_likelier_text_has_a_lower_surprisal(runs: Runs) -> None:
 def test_the_number_of_failed_calls_is_reported(runs: Runs) -> None:
     assert "120 of 600 verdicts" in judged("failed calls as ties", runs(50, failed=20)).reason
     assert "0 of 600 verdicts" in judged("failed calls as ties", runs(50)).reason
-
-
-def test_clusters() -> None:
-    mean, lo, hi = clustered_mean([[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]])
-    assert (mean, lo, hi) == pytest.approx((1.0, 1 - T2 / 3**0.5, 1 + T2 / 3**0.5))
 
 
 def test_evidence_is_the_runs_of_one_scale_in_a_plan_or_of_the_experiment(runs: Runs) -> None:

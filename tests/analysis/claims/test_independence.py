@@ -74,7 +74,7 @@ def judged(
                     verifier_quality=[own if arm == SAME else 0.9] * PROMPTS,
                 )
                 runs.append(replace(run, run_id=f"{run.run_id}-{build}"))
-    return CLAIMS[name].judge(Evidence("miniature", runs, recorded=runs))
+    return CLAIMS[name].judge(Evidence("miniature", runs))
 
 
 def arms(other: tuple[float, float], same: tuple[float, float] = (0.1, 0.5), truth: float = 0.9) -> Shares:

@@ -69,14 +69,14 @@ def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3, **more: objec
     ],
 )
 def test_what_an_interval_says(rule: Rule, lo: float, hi: float, side: str) -> None:
-    assert rule.side(part(lo, hi)) == side
+    assert rule.sides([part(lo, hi)]) == [side]
 
 
 def test_too_little_says_nothing() -> None:
-    assert ABOVE.side(part(60, 70, prompts=29)) == "open"
-    assert ABOVE.side(part(60, 70, prompts=30, seeds=1)) == "supports"
-    assert ABOVE.side(part(60, 70, prompts=0, seeds=2)) == "open"
-    assert ABOVE.side(part(60, 70, prompts=0, seeds=3)) == "supports"
+    assert ABOVE.sides([part(60, 70, prompts=29)]) == ["open"]
+    assert ABOVE.sides([part(60, 70, prompts=30, seeds=1)]) == ["supports"]
+    assert ABOVE.sides([part(60, 70, prompts=0, seeds=2)]) == ["open"]
+    assert ABOVE.sides([part(60, 70, prompts=0, seeds=3)]) == ["supports"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_too_little_says_nothing() -> None:
     ],
 )
 def test_without_a_control_no_difference_is_open(rule: Rule, lo: float, hi: float, side: str) -> None:
-    assert rule.side(part(lo, hi, controlled=False)) == side
+    assert rule.sides([part(lo, hi, controlled=False)]) == [side]
 
 
 def test_an_insensitive_comparison_is_left_out_whatever_it_says() -> None:
@@ -139,7 +139,7 @@ def test_sides_are_corrected_for_the_comparisons_ruled_on() -> None:
     adjusted = multipletests([one.p_value(55) for one in parts], method="holm")[1]
     sides = ABOVE.sides(parts)
     assert [side == "supports" for side in sides] == [p < 0.05 for p in adjusted] and "open" in sides
-    assert ABOVE.side(parts[0]) == "supports"  # alone it would do
+    assert ABOVE.sides([parts[0]]) == ["supports"]  # alone it would do
     left_out = [replace(one, insensitive="no") for one in parts[1:]]
     assert ABOVE.sides([parts[0], *left_out])[0] == "supports"
 

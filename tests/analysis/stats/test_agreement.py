@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
 from analysis.records.frames import verdicts_frame
-from analysis.stats.agreement import OUTCOMES, agreement
+from analysis.stats.judges import OUTCOMES, agreement
 from analysis.tables.cells import build_cells, cells_frame
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_tables

@@ -12,7 +12,7 @@ from patsy import dmatrix
 from scipy.special import expit
 from scipy.stats import t
 
-from analysis.stats.logistic import NotEstimable, controlled_rate, fit_logistic, zero_is_outside
+from analysis.stats.regression import NotEstimable, controlled_rate, fit_logistic, zero_is_outside
 
 Data = tuple[Any, Any, Any]
 
@@ -34,11 +34,11 @@ def test_coefficients_and_covariance_are_those_of_statsmodels(
     points, _, clusters = judged(seed, prompts=prompts)
     more = np.random.default_rng(seed).normal(size=(len(points), covariates))
     design = np.column_stack([np.ones(len(points)), more])
-    fit = fit_logistic(points, design, clusters)
+    coefficients, covariance = fit_logistic(points, design, clusters)
     peer = sm.GLM(points, design, family=sm.families.Binomial())
     peer = peer.fit(cov_type="cluster", cov_kwds={"groups": clusters}, tol=1e-12)
-    np.testing.assert_allclose(fit.coefficients, peer.params, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(fit.covariance, peer.cov_params(), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(coefficients, peer.params, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(covariance, peer.cov_params(), rtol=1e-5, atol=1e-9)
 
 
 def test_the_length_term_is_that_of_alpaca_eval() -> None:
@@ -140,9 +140,9 @@ def test_separation_is_decided_by_the_data_and_not_by_convergence(overlap: float
     with pytest.raises(NotEstimable, match="separate"):
         fit_logistic(won, design, PROMPTS)
     won[41], design[41, 1] = 0, 1 + overlap
-    fit = fit_logistic(won, design, PROMPTS)
-    assert np.isfinite(fit.coefficients).all() and fit.coefficients[1] > 0
-    assert np.isfinite(fit.covariance).all()
+    coefficients, covariance = fit_logistic(won, design, PROMPTS)
+    assert np.isfinite(coefficients).all() and coefficients[1] > 0
+    assert np.isfinite(covariance).all()
 
 
 @pytest.mark.parametrize(

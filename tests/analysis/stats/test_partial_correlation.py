@@ -5,7 +5,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis.stats.partial_correlation import partial_correlation
+from analysis.stats.regression import partial_correlation
 
 
 def test_without_controls_it_is_pearsons_with_fishers_interval() -> None:

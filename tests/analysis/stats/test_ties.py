@@ -6,7 +6,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import seed_spread, tally, win_rate
-from analysis.stats.ties import decided_counts, gains_of, tied_interval, tied_p_value
+from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 
 def numbered(count):
@@ -36,7 +36,7 @@ def test_p_values_fit_the_interval():
 
 def test_a_prompt_counts_by_its_seeds():
     def counts(*sums):
-        return decided_counts(gains_of(np.array(sums), np.full(len(sums), 2.0)))
+        return decided_counts(np.array(sums) - 1)  # of two seeds
 
     assert counts(1.5, 2.0, *[1.0] * 20) == pytest.approx((1.5, 0))
     assert counts(1.0, 1.0, 1.0) is None  # only ties
