@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shown import problems
 
 from analysis.claims.claim_list import all_claims
 from analysis.claims.evidence import Evidence
 from analysis.claims.rules import Result
 from analysis.records.ceiling import ceiling
 from analysis.records.read import Records
-from analysis.stats import intervals
 from cme.judges.base import verdict_from_scores
-from cme.records import Accuracy, Comparison, Generation, Pair, RunRecord, Verdict
+from cme.records import Comparison, RunRecord, Verdict
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 ABOUT_OTHERS = {
@@ -99,12 +97,6 @@ def perfect_on(share: float) -> Callable[[np.ndarray, np.random.Generator], np.n
 def verdict(name: str, runs: list[RunRecord] | Evidence) -> Result:
     evidence = runs if isinstance(runs, Evidence) else Evidence("miniature", runs)
     return CLAIMS[name].judge(evidence)
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bootstrap columns decide nothing here."""
-    monkeypatch.setattr(intervals, "RESAMPLES", 50)
 
 
 METHODS: tuple[dict[str, Any], ...] = (
@@ -298,42 +290,3 @@ def test_the_room_for_a_difference_is_that_of_the_builds_that_both_have(train: T
     evidence = Evidence.collect(Records(runs, [], [], [], []), "miniature", ("main_table",))
     [part] = verdict("better than reverse KL", evidence).parts
     assert part.insensitive == "even a perfect policy would differ by 0.0 only"
-
-
-@pytest.mark.parametrize("level", [0.5, 0.97])
-def test_perfect_samples_contradict_no_claim_about_quality(level: float, make_record: Any) -> None:
-    """True quality of the sampled completions rises from a level to 1 within a quarter of the training."""
-    quality = [level] * 5 + [1.0] * 35
-    history = {"step": [float(i) for i in range(1, 41)], "quality": quality}
-    runs = [
-        replace(
-            make_record(reward=reward, seed=seed, prompts=2),
-            history=history,
-            verdicts=[],
-            run_id=f"{reward}{seed}",
-        )
-        for reward in ("cme", "ground_truth")
-        for seed in range(3)
-    ]
-    found = verdict("no over-optimisation", runs)
-    assert (found.verdict, found.sides) == ("reproduced", ["supports"])
-
-
-@pytest.mark.parametrize(("before", "side"), [(20, "supports"), (40, "not testable")])
-def test_a_perfect_policy_on_mathematics_is_never_contradicted(
-    before: int, side: str, make_record: Any
-) -> None:
-    answer = Generation("7", True, 1)
-    pairs = [Pair(str(i), "q", None, answer, answer, "7") for i in range(40)]
-    runs = [
-        replace(
-            make_record(reward=reward, seed=seed, config={"seed": seed, "data": {"name": "arithmetic"}}),
-            pairs=pairs,
-            verdicts=[],
-            accuracy=Accuracy(problems(before), problems(40)),
-        )
-        for reward in ("cme_answer", "ground_truth_answer")
-        for seed in range(3)
-    ]
-    for name in ("mathematics improves", "whichever verifier"):
-        assert verdict(name, runs).sides == [side]

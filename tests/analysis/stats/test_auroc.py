@@ -2,6 +2,7 @@
 
 from itertools import product
 from math import isnan, nan
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -97,8 +98,6 @@ def test_intervals_keep_the_responses_to_a_prompt_together() -> None:
 
 def test_the_pooled_interval_has_its_nominal_coverage() -> None:
     """Normal values one standard deviation apart: the true AUROC is Phi(1 / sqrt 2)."""
-    from statistics import NormalDist
-
     truth, rng = NormalDist().cdf(2**-0.5), np.random.default_rng(2)
     covered = 0
     for _ in range(60):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.stats import intervals
 from tests.benchmarks.coverage import INTERVALS, Setting, coverage, simulate, truth
 
 
@@ -18,7 +19,8 @@ def test_truths_are_the_means_of_many_verdicts(judges, advantage):
     assert truth(setting, effects) == pytest.approx(simulate(setting, rng).across_seeds, abs=0.005)
 
 
-def test_intervals_have_about_their_nominal_coverage():
+def test_intervals_have_about_their_nominal_coverage(monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
     setting = Setting(64, 3, 3, 0.4, 0.6)
     found = coverage(setting, 150, 1)
     own = {name: found[name] for name in INTERVALS[:-2]}

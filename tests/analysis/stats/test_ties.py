@@ -55,6 +55,7 @@ def test_a_contrast_of_alike_cells_has_the_same_bounds():
     assert of.difference == pytest.approx(100 * 0.5 / 180) and of.p > 0.05
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(("prompts", "decided"), [(180, 0.02), (64, 0.05)])
 def test_the_interval_covers_where_wilsons_does_not(prompts, decided):
     """Three seeds; every decided pair is won."""

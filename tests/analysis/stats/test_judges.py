@@ -1,19 +1,95 @@
-"""Kappa against scikit-learn and its definition, and panels from their verdicts to their tables."""
+"""Position bias by hand, kappa against scikit-learn and its definition, and panels of judges in tables."""
 
 from dataclasses import replace
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
 from analysis.records.frames import verdicts_frame
-from analysis.stats.judges import OUTCOMES, agreement
+from analysis.stats import intervals
+from analysis.stats.judges import (
+    OUTCOMES,
+    agreement,
+    first_position_share,
+    half_scored,
+    has_both_orders,
+    position_consistency,
+)
+from analysis.stats.metrics import win_rate
 from analysis.tables.cells import build_cells, cells_frame
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_tables
 from cme.records import Verdict, majority_verdicts
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
+
+
+def in_orders(points):
+    """Verdicts on pairs in both orders, from points (pairs, 2), the policy first in the first: arrays (N,) each."""
+    pairs = np.repeat([f"p{i}" for i in range(len(points))], 2).astype(object)
+    return points.ravel(), np.tile([True, False], len(points)), pairs
+
+
+def test_position_bias_is_no_win_whatever_calls_fail():
+    """A judge that always picks the first response, half of whose calls with the start first failed."""
+    rng = np.random.default_rng(0)
+    points = np.tile([1.0, 0.0], (100, 1))
+    points[rng.random(100) < 0.5, 1] = np.nan
+    won, first, pairs = in_orders(points)
+    assert win_rate(won, pairs).lo > 50  # without leaving out half-scored pairs
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    missing = int(np.isnan(won).sum())
+    assert win.rate == 50 and win.lo < 50 < win.hi and win.p == 1
+    assert (win.prompts, win.scored, win.verdicts) == (100, 100 - missing, 200)
+    assert win.unscored == win.half_scored == missing
+    assert (win.worst_lo, win.worst_hi) == (50, (100 + missing) / 2)
+
+
+def test_half_scored_by_hand():
+    won, first, pairs = in_orders(np.array([[1, 0.5], [nan, 1], [0, nan], [nan, nan]]))
+    assert half_scored(won, first, pairs).tolist() == [*[False] * 3, True, True, *[False] * 3]
+    # judged in one order by design: no verdict is left out
+    single = np.array([True, False, True, True, False, False, True, False])
+    alone = np.array([f"p{i}" for i in range(8)], dtype=object)
+    assert not has_both_orders(single, alone) and not half_scored(won, single, alone).any()
+    assert has_both_orders(first, pairs)
+    # a pair without a verdict in the other order, next to pairs with both
+    assert half_scored(won[:3], first[:3], pairs[:3]).tolist() == [False] * 3
+    assert half_scored(np.array([1, 0.0, 1]), first[:3], pairs[:3]).tolist() == [False, False, True]
+
+
+def test_position_consistency_and_first_position_share_by_hand():
+    points = np.array([1, 1, 0, 1, 0.5, 0.5, 1, nan, 0])
+    first = np.array([True, False] * 4 + [True])
+    pairs = np.array(list("aabbccdde"), dtype=object)
+    assert position_consistency(points, first, pairs) == pytest.approx(100 * 2 / 3)
+    assert isnan(position_consistency(points[-3:], first[-3:], pairs[-3:]))
+    points = np.array([1, 0, 1, 0.5, nan])
+    assert first_position_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
+    assert isnan(first_position_share(np.array([0.5]), np.array([True])))
+
+
+orders = st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, nan])] * 2), min_size=1, max_size=20)
+
+
+@given(orders, st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_half_scored_pairs_do_not_count_and_worst_cases_bound_the_rate(points, random):
+    won, first, pairs = in_orders(np.array(points))
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    whole = [sum(both) / 2 for both in points if not any(map(isnan, both))]
+    assert win.rate == pytest.approx(100 * sum(whole) / len(whole) if whole else nan, nan_ok=True)
+    assert win.scored == len(whole)
+    filled = [random.choice([0.0, 0.5, 1.0]) if isnan(p) else p for p in won]
+    assert win.worst_lo - 1e-9 <= 100 * sum(filled) / len(filled) <= win.worst_hi + 1e-9
 
 
 def ratings(rng, items, judges, follow=0.6):

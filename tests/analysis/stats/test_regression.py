@@ -1,4 +1,4 @@
-"""The clustered logistic regression against statsmodels, alpaca_eval's formula, cases by hand, and its coverage."""
+"""Regressions against statsmodels, alpaca_eval's formula, cases by hand, and the coverage of the logistic one."""
 
 from typing import Any
 
@@ -9,10 +9,16 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from patsy import dmatrix
+from scipy import stats
 from scipy.special import expit
-from scipy.stats import t
 
-from analysis.stats.regression import NotEstimable, controlled_rate, fit_logistic, zero_is_outside
+from analysis.stats.regression import (
+    NotEstimable,
+    controlled_rate,
+    fit_logistic,
+    partial_correlation,
+    zero_is_outside,
+)
 
 Data = tuple[Any, Any, Any]
 
@@ -59,7 +65,7 @@ def test_without_covariates_it_is_the_mean_with_its_clustered_error() -> None:
     rate = controlled_rate(points, {}, clusters)
     mean, spread = 0.75, np.sqrt(10 / 9 * 39 / 39 * 10 * 0.5**2)  # each prompt's points are off by 0.5
     error = spread / (40 * mean * (1 - mean))
-    ends = 100 * expit(np.log(3) + t.ppf(0.975, 9) * error * np.array([-1, 1]))
+    ends = 100 * expit(np.log(3) + stats.t.ppf(0.975, 9) * error * np.array([-1, 1]))
     assert (rate.rate, rate.lo, rate.hi) == pytest.approx((75, *ends))
     assert rate.reason is None and not rate.extrapolated
 
@@ -156,3 +162,31 @@ def test_zero_outside_the_differences_is_extrapolation(values: list[float], outs
     assert controlled_rate(points, {"length": np.array(values)}, np.arange(100)).extrapolated is outside
     refused = controlled_rate(np.ones(100), {"length": np.array(values)}, np.arange(100))
     assert refused.extrapolated is outside and refused.reason is not None
+
+
+def test_without_controls_it_is_pearsons_with_fishers_interval() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 20))
+    expected = stats.pearsonr(x, y)
+    interval = expected.confidence_interval(0.95)
+    found = partial_correlation(x, y, np.ones((20, 1)))
+    assert found == pytest.approx((expected.statistic, interval.low, interval.high))
+
+
+def test_it_follows_from_the_t_value_of_the_regression() -> None:
+    rng = np.random.default_rng(1)
+    x, z = rng.normal(size=(2, 12))
+    y = x + 3 * z + rng.normal(size=12)
+    t = sm.OLS(y, sm.add_constant(np.column_stack([x, z]))).fit().tvalues[1]
+    r, lo, hi = partial_correlation(x, y, np.column_stack([z, 2 * z]))  # the second control repeats the first
+    assert r == pytest.approx(t / np.sqrt(t**2 + 9))
+    assert (lo, hi) == pytest.approx(
+        np.tanh(np.arctanh(r) + np.array([-1, 1]) * stats.norm.ppf(0.975) / np.sqrt(8))
+    )
+
+
+def test_a_control_that_explains_everything_leaves_nothing() -> None:
+    x = np.arange(8.0)
+    assert np.isnan(partial_correlation(x, np.cos(x), x[:, None])).all()
+    r, lo, hi = partial_correlation(x[:4], np.cos(x[:4]), np.array([[0.0], [1], [1], [0]]))
+    assert abs(r) <= 1 and np.isnan([lo, hi]).all()
