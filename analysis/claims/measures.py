@@ -104,7 +104,7 @@ def works(kind: Kind) -> Measure:
 def against_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
     """A cell's win rate against the untrained model, in percent."""
     truth = evidence.control(cell, TRUTH)
-    control = None if truth is None else from_even(rate_part("", truth))
+    control = None if truth is None else gain_part("", truth)
     return rule.restrict(rate_part(place(cell), cell), control, cell.controls.ceiling - 50)
 
 
@@ -115,9 +115,9 @@ def against_cut_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
     if judged is None:
         return absent(name, "no verdicts against the cut start")
     against = None if truth is None else cut_start_cell(truth)
-    control = None if against is None else from_even(rate_part("", against))
+    control = None if against is None else gain_part("", against)
     best = perfect_win_rate([scored_quality(run) for run in judged.controls.runs])
-    return rule.restrict(from_even(rate_part(name, judged)), control, nan if best is None else best - 50)
+    return rule.restrict(gain_part(name, judged), control, nan if best is None else best - 50)
 
 
 def cut_start_cell(cell: Cell) -> Cell | None:
@@ -231,7 +231,7 @@ def difference(
         return nan if known is None else known
 
     if rule.control == "gain":
-        control = None if truth is None else from_even(rate_part("", truth))
+        control = None if truth is None else gain_part("", truth)
         return rule.restrict(part, control, bound(ceiling, one) - 50)
     control = None if truth is None else difference_part("", truth.tally, other.tally)
     reference = 100 * on_common_builds(one.tally, other.tally)[1].rate
@@ -272,8 +272,9 @@ def difference_part(name: str, one: Tally, other: Tally) -> Part:
     )
 
 
-def from_even(part: Part) -> Part:
-    """A win rate as its difference from 50 %."""
+def gain_part(name: str, cell: Cell) -> Part:
+    """A cell's win rate minus 50 %."""
+    part = rate_part(name, cell)
     return replace(part, value=part.value - 50, lo=part.lo - 50, hi=part.hi - 50)
 
 

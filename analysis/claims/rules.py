@@ -4,10 +4,6 @@ A claim says where a true value lies. The margin comes before the sign: values w
 count as no difference. A comparison supports a claim if its interval lies wholly where the claim says, contradicts it
 if wholly elsewhere, and otherwise leaves it open. Only sensitive comparisons are ruled on, and their p-values are
 corrected by Holm for the number of comparisons ruled on.
-
-A universal claim is reproduced if every comparison supports it, and not reproduced if one contradicts it. An
-existential claim is reproduced if one supports it, and not reproduced if all contradict it. Otherwise it is
-undecided; without a comparison that can be ruled on it is not testable.
 """
 
 from collections.abc import Sequence
@@ -175,7 +171,12 @@ class Result:
 
 
 def decide(parts: Sequence[Part], rule: Rule, quantifier: Quantifier, missing: str, note: str = "") -> Result:
-    """The verdict of the parts, with `missing` as the reason if there are none; `note` is added to the reason."""
+    """The verdict of the parts, with `missing` as the reason if there are none; `note` is added to the reason.
+
+    A universal claim is reproduced if every comparison supports it, and not reproduced if one contradicts it. An
+    existential claim is reproduced if one supports it, and not reproduced if all contradict it. Otherwise it is
+    undecided; without a comparison that can be ruled on it is not testable.
+    """
     if not parts:
         return Result(UNTESTED, f"{missing}. {note}" if note else missing)
     sides = rule.sides(parts)

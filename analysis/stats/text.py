@@ -8,6 +8,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from math import nan
+from types import SimpleNamespace
 
 Words = Sequence[str]
 Ngram = tuple[str, ...]
@@ -102,18 +103,11 @@ def compression_ratio(responses: Sequence[Words]) -> float:
     return len(text) / len(zlib.compress(text, 9)) if text else nan
 
 
-class SplitWords:
-    """A tokenizer for rouge-score: the words of the text are already separated by blanks."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """The words of the text."""
-        return text.split()
-
-
 def rouge_l(one: Sequence[Words], other: Sequence[Words]) -> list[float]:
     """ROUGE-L F1 (Lin 2004) of each pair of responses, in 0..1; 0 where either is empty."""
     from rouge_score.rouge_scorer import RougeScorer  # slow to import
 
-    scorer = RougeScorer(["rougeL"], tokenizer=SplitWords())
+    words_are_split = SimpleNamespace(tokenize=str.split)  # the tokenizer
+    scorer = RougeScorer(["rougeL"], tokenizer=words_are_split)
     pairs = zip(one, other, strict=True)
     return [float(scorer.score(" ".join(a), " ".join(b))["rougeL"].fmeasure) for a, b in pairs]
