@@ -59,7 +59,7 @@ def test_detectable_difference_is_statsmodels(prompts):
     assert found == pytest.approx(exact, rel=0.002 if prompts >= 10 else 0.02)
 
 
-@pytest.mark.parametrize("difference", [0.05, 0.1, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("difference", [0.05, 0.1, 0.2, 0.27, 0.5, 1.0])
 def test_prompts_needed_is_statsmodels(difference):
     needed = prompts_needed(1.0, difference)
     assert needed == np.ceil(TTestPower().solve_power(difference, alpha=0.05, power=0.8))
