@@ -147,12 +147,13 @@ def said(part: Part, side: Side) -> str:
 def counterpart_table(out: Path) -> Table:
     """The published tables and figures, with our files under `out`."""
     rows = []
-    for row in pd.read_csv(COUNTERPARTS, keep_default_na=False).itertuples(index=False):
-        found = {
-            path.relative_to(out).as_posix() for pattern in row.files.split() for path in out.glob(pattern)
-        }
-        files = ", ".join(sorted(found)) or ("none yet" if row.files else "-")
-        rows.append([*map(Entry, (row.published, row.numbers, row.made_by, files))])
+    for row in pd.read_csv(COUNTERPARTS, dtype=str, keep_default_na=False).to_dict("records"):
+        paths = [path for pattern in row["files"].split() for path in out.glob(pattern)]
+        files = ", ".join(sorted({path.relative_to(out).as_posix() for path in paths}))
+        missing = "none yet" if row["files"] else "-"
+        rows.append(
+            [*(Entry(row[name]) for name in ("published", "numbers", "made_by")), Entry(files or missing)]
+        )
     return Table(
         name="counterparts",
         title="Published tables and figures, and their counterparts here",

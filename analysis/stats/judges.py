@@ -33,7 +33,7 @@ def half_scored(points: Floats, policy_first: Bools, pairs: NDArray[np.object_])
         return np.zeros(len(points), dtype=bool)
     known = ~np.isnan(points)
     complete = set(pairs[known & policy_first]) & set(pairs[known & ~policy_first])
-    return known & np.array([pair not in complete for pair in pairs])
+    return np.asarray(known & [pair not in complete for pair in pairs], dtype=bool)
 
 
 def first_position_share(points: Floats, policy_first: Bools) -> float:
