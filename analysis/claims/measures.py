@@ -26,8 +26,8 @@ from analysis.claims.evidence import (
 )
 from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, absent, widest_part
 from analysis.claims.rules import NO_TRUTH, Rule
-from analysis.experiments.courses import mean_over_seeds
-from analysis.experiments.facts import Facts, FactTest
+from analysis.experiments.base import mean_over_seeds
+from analysis.experiments.independence import Facts, FactTest
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES, ceiling, floor, perfect_win_rate, scored_quality
 from analysis.records.frames import WINDOW
@@ -490,7 +490,7 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
 
 
 def fact_test(question: str, what: str) -> Measure:
-    """One of the tests of `experiments.facts`: a difference of shares of right facts, by family and build."""
+    """One of the tests of `experiments.independence`: a difference of shares of right facts, by family and build."""
 
     def parts(evidence: Evidence, rule: Rule) -> list[Part]:
         facts = Facts(evidence.runs)
