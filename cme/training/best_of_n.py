@@ -12,8 +12,8 @@ from cme.checkpoints import Checkpoint
 from cme.models.generation import GenerationSettings, decode, generate_ids
 from cme.records import Generation, Prompt
 from cme.rewards.base import Reward
+from cme.rewards.checked_reward import check_finite
 from cme.scoring.policy import UntrainedPolicy
-from cme.training.checked_reward import check_finite
 
 
 @dataclass(frozen=True)

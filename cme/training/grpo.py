@@ -15,7 +15,7 @@ from trl import GRPOConfig
 from cme.checkpoints import Checkpoint
 from cme.records import Prompt
 from cme.rewards.base import Reward
-from cme.training.checked_reward import CheckedReward
+from cme.rewards.checked_reward import CheckedReward
 from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import TrainingResult, history_columns
 from cme.training.job import TrainingJob

@@ -15,13 +15,13 @@ from trl.models import unwrap_model_for_generation
 from cme.models import chat
 from cme.models.architecture import context_length, short_length
 from cme.models.generation import can_repeat_prompts, decode, sample
+from cme.rewards.checked_reward import CheckedReward
 from cme.runtime import distributed
 from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
 from cme.scoring.prompt_cache import PromptCache
 from cme.scoring.token_scorer import Ids, plan_batches
 from cme.training.advantages import sequence_advantages, token_advantages
-from cme.training.checked_reward import CheckedReward
 from cme.training.monitors import Monitors
 from cme.training.step_clock import StepClock
 

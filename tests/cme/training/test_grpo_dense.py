@@ -14,9 +14,9 @@ from trainings import Folder, Tiny, rows_of, run_grpo
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, Reward
 from cme.rewards.base import Normalize
+from cme.rewards.checked_reward import CheckedReward
 from cme.scoring.policy import PolicyScorer, UntrainedPolicy
 from cme.training import advantages, grpo
-from cme.training.checked_reward import CheckedReward
 from cme.training.job import TrainingJob
 from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
 
