@@ -312,8 +312,11 @@ def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
 
 
 def responding_verifier(run: "Run") -> str | None:
-    """The verifier whose own responses a run records; None unless there is exactly one, in this process."""
-    names = verifiers(run)
+    """The verifier whose own responses a run records; None unless there is exactly one, in this process.
+
+    None as well where `evaluation.verifier_responses` is false.
+    """
+    names = verifiers(run) if run.evaluation.verifier_responses else []
     return names[0] if len(names) == 1 and not served_verifiers(run) else None
 
 

@@ -114,6 +114,11 @@ class Evaluation:
         help="whether policy and untrained model are compared with the untrained model's own responses, cut short; "
         "two further pairs to judge for each prompt",
     )
+    verifier_responses: bool = neutral(
+        True,
+        help="whether the frozen verifier answers the evaluation prompts itself, for the similarity to its responses "
+        "and its own quality in the tables",
+    )
     comparators: dict[str, str] = neutral(
         {}, help="further models, by name, with which policy and untrained model are compared"
     )

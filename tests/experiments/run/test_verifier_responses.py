@@ -40,6 +40,7 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
         (("reward.server={url: 'http://localhost:1', model: m, dialect: vllm}",), None),
         (("trainer=sft",), "miniature:gemma-1/verifier"),
         (("trainer=dpo",), None),
+        (("reward=cme", "evaluation.verifier_responses=false"), None),
         (("trainer=best_of_n", "reward=cme"), "miniature:gemma-1/verifier"),
     ],
 )
