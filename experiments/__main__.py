@@ -20,12 +20,14 @@ COMMANDS = {
     "pending": "command lines of the cells that are not done",
     "resume": "run cells that are pending or were interrupted",
     "retry": "run cells that failed",
+    "cost": "steps, tokens, memory, judge calls and money of runs; the same as `python run.py plan=true`",
     "analyze": "tables, figures and a report from records; the same as `python -m analysis`",
 }
 FORMER_NAMES = {"stress": "probe", "owed": "pending"}
 _PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
 every reward, or by the one of reward=NAME, and print how often the correct answer is first. Nothing is trained.
 The table is printed and written to RESULTS_DIR/ID/probe.json."""
+_COST = """Print what runs would take: steps, tokens, memory, disk, judge calls and money. No model is loaded."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,16 +85,21 @@ def _dispatch(command: str, arguments: list[str], program: str) -> int:
 
             return analyze(arguments, prog)
         case "probe":
-            return _probe(arguments, prog)
+            return _probe(_overrides(arguments, prog, _PROBE))
+        case "cost":
+            from experiments.sweep import command as run
+
+            run.main([*_overrides(arguments, prog, _COST), "plan=true"])
+            return 0
     from experiments.sweep import status
 
     return status.main(command, arguments, prog)
 
 
-def _probe(arguments: Sequence[str], prog: str) -> int:
-    """Probe the rewards of the cells of a command line, which is one as of `cme run`."""
+def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[str]:
+    """The overrides of a command that takes the same as `cme run`."""
     parser = argparse.ArgumentParser(
-        prog=prog, description=_PROBE, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="one result per combination of comma lists"
@@ -101,14 +108,18 @@ def _probe(arguments: Sequence[str], prog: str) -> int:
         "overrides", nargs="*", help="as for `cme run`, such as scale=laptop family=llama reward.pmi=true"
     )
     options = parser.parse_intermixed_args(arguments)
+    return [*(["-m"] if options.multirun else []), *options.overrides]
 
+
+def _probe(overrides: list[str]) -> int:
+    """Probe the rewards of the cells of a command line."""
     from analysis.tables.render import to_markdown
     from analysis.tables.reward_probe import reward_probe_table
     from cme.records import RewardProbeRecord, read_record
     from experiments.config import composition
     from experiments.probes import reward_probe
 
-    cells = composition.compose_cells([*(["-m"] if options.multirun else []), *options.overrides])
+    cells = composition.compose_cells(overrides)
     reward_probe.prepare(cells)
     for cell in cells:
         path = reward_probe.run(cell)

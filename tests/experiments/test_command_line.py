@@ -33,6 +33,14 @@ def test_run_only_explains(
     assert printed.startswith("cme " + __version__ if "--version" in arguments else "Train a policy")
 
 
+def test_cost_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = ["-m", "scale=paper", "family=llama,gemma", "regime=instruct"]
+    assert main(["cost", *cells]) == main(["run", *cells, "plan=true"]) == 0
+    printed = capsys.readouterr().out
+    once = printed[: len(printed) // 2]
+    assert printed == 2 * once and once.startswith("plan of 2 runs")
+
+
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
