@@ -27,7 +27,9 @@ FORMER_NAMES = {"stress": "probe", "owed": "pending"}
 _PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
 every reward, or by the one of reward=NAME, and print how often the correct answer is first. Nothing is trained.
 The table is printed and written to RESULTS_DIR/ID/probe.json."""
-_COST = """Print what runs would take: steps, tokens, memory, disk, judge calls and money. No model is loaded."""
+_COST = (
+    """Print what runs would take: steps, tokens, memory, disk, judge calls and money. No model is loaded."""
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -225,7 +225,8 @@ REWARDS = Experiment(
                 "against CME",
                 difference,
                 "Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
-                "over prompts excludes no difference.",
+                "over prompts excludes no difference. Where a method has another verifier than CME, the difference "
+                "contains that of the verifiers.",
             ),
             MethodColumn(
                 "p (Holm) against CME",

@@ -190,7 +190,7 @@ def test_what_cannot_be_had_is_said_before_training(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("selection.every=60",), r"selection\.every=60; it must be above 0 and below trainer\.max_steps=60"),
+        (("selection.every=60",), r"selection\.every=60; it must be below trainer\.max_steps=60, or null"),
         (("selection.every=0",), r"selection\.every=0; it must be"),
         (("selection.every=10", "selection.prompts=0"), r"selection\.prompts=0; it must be above 0"),
         (
