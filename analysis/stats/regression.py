@@ -93,14 +93,20 @@ def fit_logistic(points: Floats, design: Floats, clusters: Codes) -> tuple[Float
 
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise NotEstimable("the covariates are collinear")
+    separated = NotEstimable("the covariates separate wins from losses")
     with warnings.catch_warnings():  # statsmodels warns of separation, which is decided below
         warnings.simplefilter("ignore")
-        fit = Logit(points, design).fit(
-            method="newton", disp=0, tol=1e-9, cov_type="cluster", cov_kwds={"groups": clusters}
-        )
+        try:
+            fit = Logit(points, design).fit(
+                method="newton", disp=0, tol=1e-9, cov_type="cluster", cov_kwds={"groups": clusters}
+            )
+        except np.linalg.LinAlgError:  # all predictions became certain, so that no curvature is left
+            if separates(design, points):
+                raise separated from None
+            raise
     predicts_with_certainty = np.abs(design @ fit.params).max() > 10  # a separated fit does
     if predicts_with_certainty and separates(design, points):
-        raise NotEstimable("the covariates separate wins from losses")
+        raise separated
     return fit.params, fit.cov_params()
 
 

@@ -151,6 +151,19 @@ def test_separation_is_decided_by_the_data_and_not_by_convergence(overlap: float
     assert np.isfinite(covariance).all()
 
 
+def test_separation_that_leaves_the_fit_no_curvature_is_refused() -> None:
+    """The verdicts of a small run, both orders alike, on which Newton's method ends in a singular matrix."""
+    differences = np.zeros((16, 2))
+    differences[[0, 1, 8, 10, 11], 0] = -0.807287, -0.807287, -0.764631, -0.807287, -0.807287
+    differences[[0, 1, 8, 10, 11], 1] = -1.994569, -2.031408, -1.980505, -2.189424, -2.033313
+    differences[[12, 13, 14]] = [0, 0.302691], [0.996213, -1.652928], [0, 0.066996]
+    points = np.full(16, 0.5)
+    points[[0, 1, 8, 10, 11, 13]], points[[12, 14]] = 1, 0
+    design = np.column_stack([np.ones(16), differences]).repeat(2, axis=0)
+    with pytest.raises(NotEstimable, match="separate"):
+        fit_logistic(points.repeat(2), design, np.arange(16).repeat(2))
+
+
 @pytest.mark.parametrize(
     ("values", "outside"),
     [([-1.0] * 97 + [1.0] * 3, False), ([-1.0] * 98 + [1.0] * 2, True), ([-1.0] * 97 + [0.0] * 3, False)],
