@@ -97,9 +97,9 @@ def is_display_only(arguments: list[str]) -> bool:
 
 
 def config_groups() -> dict[str, list[str]]:
-    """The options of each config group: the files of its folder in `conf/`; the entries of `conf/verifiers.yaml`."""
+    """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`."""
     groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
-    groups["verifier"] = list(schema.load_verifiers())
+    groups["verifier"] = [*groups.get("verifier", []), *schema.load_verifiers()]
     for group in OPTIONAL_GROUPS:
         groups[group].append("none")
     return {group: sorted(options) for group, options in sorted(groups.items())}

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_a_verifier_composes(name: str) -> None:
     scale = next((s for s in scales if s in load_verifiers()[name]["checkpoints"]), "laptop")
     verifier = compose(*scales[scale], f"verifier={name}").verifier
     assert verifier.name == name and verifier.checkpoint and verifier.family in FAMILIES
+
+
+def test_a_verifier_may_have_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "conf"
+    shutil.copytree(CONF, own)
+    (own / "verifier").mkdir()
+    (own / "verifier" / "mine.yaml").write_text(
+        "name: mine\nfamily: llama\ncheckpoints: {miniature: 'miniature:llama-1/verifier'}\n"
+    )
+    monkeypatch.setattr(composition, "CONF", own)
+    cells = composition.compose_cells(["-m", "verifier=mine,gemma"])
+    assert [run.verifier.checkpoint for run in cells] == [
+        "miniature:llama-1/verifier",
+        "miniature:gemma-1/verifier",
+    ]
 
 
 @pytest.mark.parametrize("group", OPTIONAL_GROUPS)
