@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from cme import Unavailable
 from cme.models.architecture import context_length, has_rounded_weights, short_length
 from cme.models.generation import pad
 from cme.scoring.lm_head import FullLogits, LMHead
@@ -220,16 +221,19 @@ class TokenScorer:
 
         The model computes its logits z in its own precision, where an operation rounds them by up to eps |z| / 2: 0.1
         nats for |z| = 30 in bfloat16. So a difference of eps |z| on average, and of 4 eps |z| at most, is no
-        difference; |z| is that of the largest logit of a row.
+        difference; |z| is that of the largest logit of a row. Raises Unavailable for a model that is not causal.
         """
-        hidden, targets = (part[-32:] for part in self._dense([pair]))
-        ours = LMHead(self.model).score(hidden, targets).log_likelihoods
-        ids = torch.tensor([[*pair[0], *pair[1]]], device=self.model.device)
-        forward = self.model.__dict__.get("_original_forward", self.model.forward)  # see `_dense`
-        logits = forward(input_ids=ids, use_cache=False, logits_to_keep=len(targets) + 1).logits[0, :-1]
-        theirs = FullLogits(logits.shape[1]).score(logits, targets).log_likelihoods
+        row = [*pair[0], *pair[1]]
+        targets = torch.tensor(pair[1][-32:], device=self.model.device)
+        logits = self._own_logits(row, keep=len(targets) + 1)[:-1]
         rounding = torch.finfo(self.model.dtype).eps * float(logits.amax(1).abs().median())
-        difference = self._beyond_limits(ours, theirs, rounding)
+        self._check_causal(row, rounding)
+        if self.model.get_decoder() is self.model:
+            difference: str | None = "it has no decoder apart from its head"
+        else:
+            ours = LMHead(self.model).score(self._dense([pair])[0][-32:], targets).log_likelihoods
+            theirs = FullLogits(logits.shape[1]).score(logits, targets).log_likelihoods
+            difference = self._beyond_limits(ours, theirs, rounding)
         if difference:
             self._full_logits, self.share = True, False
             _log.warning(
@@ -239,6 +243,26 @@ class TokenScorer:
                 difference,
             )
         return rounding
+
+    def _check_causal(self, row: Ids, rounding: float) -> None:
+        """Raise Unavailable where the logits of the first tokens of a row depend on a later one, as in an encoder."""
+        short = short_length(self.model) or len(row)
+        row = row[: min(9, short, len(row))]
+        before, after = (self._own_logits(ids)[: len(row) - 1] for ids in (row[:-1], row))
+        following = torch.tensor(row[1:], device=self.model.device)
+        ours, theirs = (FullLogits(z.shape[1]).score(z, following).log_likelihoods for z in (before, after))
+        if self._beyond_limits(ours, theirs, rounding):
+            raise Unavailable(
+                f"{type(self.model).__name__} is no causal language model: its probability of a token depends on the "
+                "tokens that follow; use a checkpoint that generates text from left to right"
+            )
+
+    def _own_logits(self, row: Ids, keep: int = 0) -> torch.Tensor:
+        """The model's own logits (T, V) of a row, or of its last `keep` tokens."""
+        ids = torch.tensor([row], device=self.model.device)
+        forward = self.model.__dict__.get("_original_forward", self.model.forward)  # see `_dense`
+        logits: torch.Tensor = forward(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0]
+        return logits
 
     def _difference(self, pairs: Sequence[tuple[Ids, Ids]], rounding: float) -> str | None:
         """How the shared path differs from the dense one; None where they agree."""
