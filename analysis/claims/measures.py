@@ -490,7 +490,7 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
 
 
 def fact_test(question: str, what: str) -> Measure:
-    """One of the tests of `experiments.independence`: a difference of shares of right facts, by family and build."""
+    """A test of `analysis.experiments.independence`: a difference of shares of right facts, by family and build."""
 
     def parts(evidence: Evidence, rule: Rule) -> list[Part]:
         facts = Facts(evidence.runs)

@@ -44,12 +44,14 @@ class Judge:
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
         concurrency: the number of comparisons made at the same time, each in its own thread.
         combines_orders: whether a pair gets one verdict from both orders (`combine`), not one in each order.
+        calls_per_comparison: requests that a comparison takes, where `asks_server`.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
     NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {}
     asks_server: ClassVar[bool] = False
     combines_orders: ClassVar[bool] = False
+    calls_per_comparison: ClassVar[int] = 1
     concurrency: int = 1
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:

@@ -37,7 +37,7 @@ class WildBench(ChatEndpoint):
     Args:
         prompt: the question, with `{history}`, `{query}`, `{first}`, `{second}` and `{checklist}` each once.
         path, revision: where the checklists are read from, as for `data=wildbench`.
-        max_words: texts are cut to so many words, with a note that says so; None for no limit.
+        max_words: the longest text in words; a longer one is cut and marked as truncated; None for no limit.
         length_margin: characters by which a slightly better response may be longer; None for no margin.
 
     The other arguments are those of `ChatEndpoint`.
@@ -150,7 +150,9 @@ class WildBench(ChatEndpoint):
         return None if known else f"the prompt {prompt.id} has no checklist of WildBench"
 
     def _task(self, prompt: Prompt) -> wildbench.Task:
-        return TRIAL if prompt.id == "trial" else wildbench.tasks(*self.place)[prompt.id]
+        if not prompt.id.startswith(wildbench.PREFIX):  # the trial, or an estimate of tokens
+            return replace(TRIAL, messages=[{"role": "user", "content": prompt.text}])
+        return wildbench.tasks(*self.place)[prompt.id]
 
     def _shorten(self, text: str) -> str:
         words = text.split(" ")
@@ -166,6 +168,7 @@ class WildBenchScore(WildBench):
     """
 
     FIELDS = ("{history}", "{query}", "{first}", "{checklist}")
+    calls_per_comparison = 2
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their grades."""

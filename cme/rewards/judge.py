@@ -66,8 +66,8 @@ class PairwiseJudge(Reward):
         """Raise ValueError for a `neighbours` that the group does not have."""
         if neighbours is not None and not 1 <= neighbours <= (num_generations - 1) // 2:
             raise ValueError(
-                f"neighbours={neighbours} with num_generations={num_generations}; it must be from 1 to half of the "
-                "others of a group, or null for all"
+                f"neighbours={neighbours} with num_generations={num_generations}; it must be from 1 to "
+                f"{(num_generations - 1) // 2}, or null for all"
             )
 
     def keep_in(self, folder: Path) -> None:

@@ -20,11 +20,11 @@ def check(run: "Run") -> None:
             f"reward={run.reward.name} averages all weights of the policy; use adapter=none, without FSDP and DeepSpeed"
         )
     for path, judge in identity.reward_judges(run).items():
-        calls, limit = judged_comparisons(run, path), judge.arguments.get("max_calls")
-        asks_server = cast("type[Judge]", judge.load_target()).asks_server
-        if asks_server and (limit is None or limit < calls):
+        kind, limit = cast("type[Judge]", judge.load_target()), judge.arguments.get("max_calls")
+        calls = judged_comparisons(run, path) * kind.calls_per_comparison
+        if kind.asks_server and (limit is None or limit < calls):
             raise ValueError(
-                f"{path}.max_calls={limit}; the reward makes up to {calls} comparisons, so set it to {calls} or more, "
+                f"{path}.max_calls={limit}; the reward makes up to {calls} calls, so set it to {calls} or more, "
                 f"use a smaller {path.removesuffix('judge')}neighbours, or fewer steps"
             )
 
@@ -41,4 +41,4 @@ def judged_comparisons(run: "Run", path: str) -> int:
         groups = math.ceil(batches * batch / trainer.num_generations)
     member = path.removeprefix("reward.").removesuffix("judge").removeprefix("members.").rstrip(".")
     asking = run.reward.members[member] if member else run.reward
-    return 2 * groups * len(ring(trainer.num_generations, asking.arguments["neighbours"]))
+    return 2 * groups * len(ring(trainer.num_generations, asking.arguments.get("neighbours")))

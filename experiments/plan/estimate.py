@@ -168,8 +168,9 @@ def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, f
             instance, price = judging.instantiate_judge(judge), None
             if (tokens := instance.estimate_tokens(*pair)) is not None:
                 price = instance.price(tokens[0], round(min(tokens[1], lengths.reply)))
-            calls += number
-            usd += math.nan if price is None else number * price
+            requests = number * instance.calls_per_comparison
+            calls += requests
+            usd += math.nan if price is None else requests * price
     return calls, usd
 
 

@@ -248,13 +248,16 @@ def cost_lines(pending: Sequence[PendingJudging]) -> list[str]:
             known = [estimate for estimate in estimates if estimate is not None]
             tokens, price, cost = "unknown tokens", None, "unknown cost"
             if len(known) == len(estimates):
-                sent, received = sum(e[0] for e in known), sum(e[1] for e in known)
+                sent, received = (
+                    instance.calls_per_comparison * sum(e[side] for e in known) for side in (0, 1)
+                )
                 tokens = f"{sent} tokens sent, {received} received"
                 price = instance.price(sent, received)
                 hint = "; set judge.usd_per_million_input and judge.usd_per_million_output"
                 cost = f"{cost}{hint}" if price is None else f"{price:.2f} USD"
-            lines.append(f"{label}: {len(estimates)} calls, {tokens}, {cost}")
-            calls += len(estimates)
+            requests = len(estimates) * instance.calls_per_comparison
+            lines.append(f"{label}: {requests} calls, {tokens}, {cost}")
+            calls += requests
             usd += math.nan if price is None else price
     total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"
     return [*lines, f"in all {calls} calls, {total}", ASSUMPTIONS]

@@ -14,6 +14,7 @@ from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Pair, Prompt, Verdict, read_record
 from experiments.config import composition
 from experiments.config.validation import BadConfig
+from experiments.plan.estimate import bounds, judge_calls
 from experiments.run import judging, pipeline
 from tests.rehearsal.benchmark_server import BenchmarkServer, serving
 
@@ -309,6 +310,16 @@ def test_a_run_is_evaluated(
     record = read_record(pipeline.run(config))
     assert record.judge == judge and len(record.verdicts) == 16
     assert all(v.outcome != "unscored" for v in record.verdicts), [v.reason for v in record.verdicts]
+
+
+@pytest.mark.parametrize(("judge", "calls"), [("arena_hard", 1), ("wildbench", 1), ("wildbench_score", 2)])
+def test_the_plan_counts_the_requests_of_a_comparison(
+    cell: Callable[..., list[str]], files: dict[str, str], server: BenchmarkServer, judge: str, calls: int
+) -> None:
+    prices = ("judge.usd_per_million_input=1", "judge.usd_per_million_output=1", "evaluation.cut_start=false")
+    [run] = composition.compose_cells(cell(*words(files, server, judge), *prices, "data.eval_prompts=3"))
+    number, usd = judge_calls(run, bounds(run)[0], with_start=False)
+    assert number == 2 * 3 * calls and usd > 0
 
 
 def test_wildbench_refuses_other_prompts(cell: Callable[..., list[str]]) -> None:

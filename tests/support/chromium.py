@@ -1,6 +1,5 @@
 """A headless Chromium driven over pipes by the DevTools protocol: real keys, real layout, no network library."""
 
-import base64
 import json
 import os
 import shutil
@@ -106,10 +105,6 @@ class Page:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
-
-    def screenshot(self, path: Path) -> None:
-        """Write the visible part of the page as PNG."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 
 @contextmanager

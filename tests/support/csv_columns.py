@@ -47,13 +47,3 @@ def undocumented(paths: Iterable[Path]) -> list[str]:
             f"{path.name}: {column}" for column in columns_of(path) if not known & set(base_names(column))
         ]
     return missing
-
-
-def outdated(paths: Iterable[Path]) -> list[str]:
-    """The documented columns that none of a section's files has, where there is any of them."""
-    paths, found = list(paths), []
-    for patterns, names in documented_sections():
-        own = [path for path in paths if any(fnmatch(path.name, pattern) for pattern in patterns)]
-        present = {name for path in own for column in columns_of(path) for name in base_names(column)}
-        found += [f"{patterns[0]}: {name}" for name in sorted(names - present) if own]
-    return found

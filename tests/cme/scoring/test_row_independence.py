@@ -8,6 +8,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from cme import Unavailable
 from cme.scoring.token_scorer import TokenScorer
 
 CONTEXT, SHORT = 24, 12
@@ -82,6 +83,15 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
         num_experts=4,
         num_experts_per_tok=2,
     ),
+    # no decoder apart from its head
+    "llama4": lambda: transformers.Llama4TextConfig(
+        **WIDE,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size_mlp=32,
+        num_local_experts=2,
+        attention_chunk_size=CONTEXT,
+    ),
     "bloom": lambda: transformers.BloomConfig(vocab_size=40, hidden_size=16, n_layer=2, n_head=2),
     "mamba": lambda: transformers.MambaConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=2, state_size=4
@@ -125,6 +135,19 @@ def test_a_row_has_one_value_in_any_batch(name: str) -> None:
         for one, (prompt, response) in zip(scored, rows, strict=True):
             assert one.reason is None
             assert one.log_likelihoods.tolist() == pytest.approx(alone(model, prompt, response), abs=1e-3)
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_that_reads_the_following_tokens_is_refused(is_decoder: bool) -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**WIDE, is_decoder=is_decoder, initializer_range=1.0)
+    model = transformers.BertLMHeadModel(config).eval()
+    if is_decoder:
+        [scored] = TokenScorer(model).score([[5, 6, 7]], [[8, 9, 10]])
+        assert scored.log_likelihoods.tolist() == pytest.approx(alone(model, [5, 6, 7], [8, 9, 10]), abs=1e-3)
+    else:
+        with pytest.raises(Unavailable, match="BertLMHeadModel is no causal language model"):
+            TokenScorer(model).score([[5, 6, 7]], [[8, 9, 10]])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_neo", "phi3"])

@@ -39,6 +39,7 @@ def test_time_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         "trainer.max_steps=10",
         "trainer.per_device_train_batch_size=8",
         "trainer.max_completion_length=32",
+        "evaluation.verifier_responses=true",
     )
     free(monkeypatch, 64)
     plan.announce([run, laptop(*CELLS[2], *run.overrides[3:], "reward=random")])
