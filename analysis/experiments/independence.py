@@ -125,7 +125,7 @@ class Facts:
         beliefs = {
             run.family: run.blind_spots
             for run in self.runs
-            if relation(run) == OTHER and run.blind_spots is not None
+            if run.blind_spots is not None and relation(run) == OTHER
         }
         found: dict[tuple[str, str], dict[Unit, list[float]]] = {}
         for run in self.runs:

@@ -85,7 +85,7 @@ def test_a_budget_is_needed_stated_and_kept(
 ) -> None:
     for limit in ("null", str(MOST - 1)):
         said = (
-            f"reward.judge.max_calls={None if limit == 'null' else limit}; the reward makes up to {MOST} comp"
+            f"reward.judge.max_calls={None if limit == 'null' else limit}; the reward makes up to {MOST} calls"
         )
         with pytest.raises(BadConfig, match=re.escape(said)):
             composed(asked(f"reward.judge.max_calls={limit}"))
