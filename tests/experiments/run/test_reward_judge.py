@@ -84,9 +84,7 @@ def test_a_budget_is_needed_stated_and_kept(
     asked: Callable[..., list[str]], stub: ChatStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for limit in ("null", str(MOST - 1)):
-        said = (
-            f"reward.judge.max_calls={None if limit == 'null' else limit}; the reward makes up to {MOST} calls"
-        )
+        said = f"reward.judge.max_calls={None if limit == 'null' else limit}; the reward makes up to {MOST} calls"
         with pytest.raises(BadConfig, match=re.escape(said)):
             composed(asked(f"reward.judge.max_calls={limit}"))
     composed(asked("reward.neighbours=1", f"reward.judge.max_calls={MOST * 4 // 6}"))
