@@ -4,6 +4,8 @@ Training prompts are those of UltraFeedback. The id of an evaluation prompt is `
 `hard_prompt` or `creative_writing`, decides what the judge is told (`cme.judges.arena_hard`).
 """
 
+from functools import partial
+
 from cme.data import files, ultrafeedback
 from cme.records import Prompt
 
@@ -16,19 +18,8 @@ SOURCE = files.Source(
 )
 SPLITS = ultrafeedback.SPLITS
 EVALUATION_ARGUMENTS = ultrafeedback.EVALUATION_ARGUMENTS
+copies = partial(ultrafeedback.copies, evaluation=SOURCE)
 PREFIX = "arena_hard"
-
-
-def copies(
-    path: str | None = None,
-    eval_path: str | None = None,
-    revision: str | None = None,
-    eval_revision: str | None = None,
-    **_: object,
-) -> list[files.Copy]:
-    """What the prompts are read from; see `cme.data`."""
-    training = files.Copy(ultrafeedback.SOURCE, path, revision)
-    return [training, files.Copy(SOURCE, eval_path, eval_revision)]
 
 
 def load_prompts(

@@ -14,13 +14,11 @@ def copies(
     eval_path: str | None = None,
     revision: str | None = None,
     eval_revision: str | None = None,
+    evaluation: files.Source = alpaca_eval.SOURCE,
     **_: object,
 ) -> list[files.Copy]:
-    """What the prompts are read from; see `cme.data`."""
-    return [
-        files.Copy(SOURCE, path, revision),
-        files.Copy(alpaca_eval.SOURCE, eval_path, eval_revision),
-    ]
+    """What the prompts are read from; see `cme.data`. `evaluation` has the evaluation prompts."""
+    return [files.Copy(SOURCE, path, revision), files.Copy(evaluation, eval_path, eval_revision)]
 
 
 def load_prompts(

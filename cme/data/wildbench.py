@@ -6,7 +6,7 @@ finds the conversation and the checklist (`tasks`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from cme.data import files, ultrafeedback
@@ -21,6 +21,7 @@ SOURCE = files.Source(
 )
 SPLITS = ultrafeedback.SPLITS
 EVALUATION_ARGUMENTS = ultrafeedback.EVALUATION_ARGUMENTS
+copies = partial(ultrafeedback.copies, evaluation=SOURCE)
 PREFIX = "wildbench-"
 
 
@@ -30,18 +31,6 @@ class Task:
 
     messages: list[dict[str, str]]
     checklist: tuple[str, ...]
-
-
-def copies(
-    path: str | None = None,
-    eval_path: str | None = None,
-    revision: str | None = None,
-    eval_revision: str | None = None,
-    **_: object,
-) -> list[files.Copy]:
-    """What the prompts are read from; see `cme.data`."""
-    training = files.Copy(ultrafeedback.SOURCE, path, revision)
-    return [training, files.Copy(SOURCE, eval_path, eval_revision)]
 
 
 def load_prompts(

@@ -7,6 +7,7 @@ import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -98,7 +99,12 @@ def is_display_only(arguments: list[str]) -> bool:
 
 def config_groups() -> dict[str, list[str]]:
     """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`."""
-    groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
+    return _read_groups(CONF)
+
+
+@functools.cache
+def _read_groups(conf: Path) -> dict[str, list[str]]:
+    groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in conf.iterdir() if d.is_dir()}
     groups["verifier"] = [*groups.get("verifier", []), *schema.load_verifiers()]
     for group in OPTIONAL_GROUPS:
         groups[group].append("none")
@@ -169,10 +175,8 @@ def _compose(overrides: list[str]) -> DictConfig:
     parser = OverridesParser.create()
     parsed = [parser.parse_override(text) for text in overrides]
     fields = [o for o in parsed if o.type == OverrideType.CHANGE and not _is_group(o)]
-    if len(fields) + sum(map(_is_group, parsed)) < len(
-        parsed
-    ):  # fields are added or deleted, and their order counts
-        fields = []
+    if any(o not in fields and not _is_group(o) for o in parsed):
+        fields = []  # a field is added or deleted, so the order of all counts
     try:
         config = copy.deepcopy(
             _compose_groups(str(CONF), tuple(o.input_line for o in parsed if o not in fields))
