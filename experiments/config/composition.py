@@ -6,8 +6,7 @@ import functools
 import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -99,12 +98,7 @@ def is_display_only(arguments: list[str]) -> bool:
 
 def config_groups() -> dict[str, list[str]]:
     """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`."""
-    return _read_groups(CONF)
-
-
-@functools.cache
-def _read_groups(conf: Path) -> dict[str, list[str]]:
-    groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in conf.iterdir() if d.is_dir()}
+    groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
     groups["verifier"] = [*groups.get("verifier", []), *schema.load_verifiers()]
     for group in OPTIONAL_GROUPS:
         groups[group].append("none")
@@ -119,11 +113,12 @@ def compose_one_line(
         return []
     multirun = any(a in MULTIRUN for a in arguments)
     overrides = [a for a in without_hydra_overrides(arguments) if a not in MULTIRUN]
-    values = [_override_values(override, multirun) for override in overrides]
+    groups = config_groups()
+    values = [_override_values(override, multirun, groups) for override in overrides]
     runs: list[Run] = []
     missing = None
     for combination in itertools.product(*values):
-        config = _compose(list(combination))
+        config = _compose(combination, groups)
         if data is not None:
             config.data = OmegaConf.merge(config.data, data)
         try:
@@ -144,7 +139,7 @@ def compose_one_line(
     return runs
 
 
-def _override_values(text: str, multirun: bool) -> list[str]:
+def _override_values(text: str, multirun: bool, groups: Mapping[str, Sequence[str]]) -> list[str]:
     """The single-valued overrides of one override, which may be a comma list. Raises BadConfig."""
     if text.startswith("-"):
         raise BadConfig(
@@ -157,7 +152,7 @@ def _override_values(text: str, multirun: bool) -> list[str]:
     except HydraException as error:
         raise BadConfig(f"{text} is not an override of the form key=value") from error
     singles = [text] if values is None else [f"{override.get_key_element()}={value}" for value in values]
-    group, groups = str(override.key_or_group), config_groups()
+    group = str(override.key_or_group)
     if group in groups and not override.is_delete():
         for value in (single.split("=", 1)[1] for single in singles):
             if value not in groups[group]:
@@ -167,15 +162,16 @@ def _override_values(text: str, multirun: bool) -> list[str]:
     return singles
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], groups: Collection[str]) -> DictConfig:
     """The configuration of a cell. Raises BadConfig.
 
     Hydra composes the options of groups, then sets fields; so cells that differ in plain fields share the first part.
     """
     parser = OverridesParser.create()
     parsed = [parser.parse_override(text) for text in overrides]
-    fields = [o for o in parsed if o.type == OverrideType.CHANGE and not _is_group(o)]
-    if any(o not in fields and not _is_group(o) for o in parsed):
+    options = [o for o in parsed if "/" in o.key_or_group or o.key_or_group in groups]
+    fields = [o for o in parsed if o.type == OverrideType.CHANGE and o not in options]
+    if len(options) + len(fields) < len(parsed):
         fields = []  # a field is added or deleted, so the order of all counts
     try:
         config = copy.deepcopy(
@@ -207,11 +203,6 @@ def _set_field(config: DictConfig, override: Override) -> None:
         expected = getattr(node._get_node(name)._metadata.ref_type, "__name__", "Any")  # noqa: SLF001
         reason = str(error).splitlines()[0] if expected == "Any" else f"it must be of type {expected}"
         raise BadConfig(f"{text}: {reason}") from error
-
-
-def _is_group(override: Override) -> bool:
-    """Whether an override chooses an option of a group."""
-    return "/" in override.key_or_group or override.key_or_group in config_groups()
 
 
 @functools.lru_cache(maxsize=64)

@@ -170,7 +170,8 @@ def test_a_cell_is_what_hydra_composes(overrides: list[str]) -> None:
     schema.register()
     with initialize_config_dir(str(composition.CONF), version_base="1.3"):
         expected = OmegaConf.to_yaml(compose("config", overrides=overrides))
-    assert [OmegaConf.to_yaml(composition._compose(overrides)) for _ in range(2)] == [expected] * 2
+    groups = composition.config_groups()
+    assert [OmegaConf.to_yaml(composition._compose(overrides, groups)) for _ in range(2)] == [expected] * 2
 
 
 def test_a_sweep_is_the_product_of_its_values() -> None:
