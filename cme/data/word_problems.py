@@ -1,6 +1,8 @@
-"""Generated word problems of one or two steps with small numbers: mathematics at `scale=laptop`.
+"""Generated word problems: mathematics at `scale=laptop`.
 
-A problem is a template with two numbers. Its wording and its split depend only on these.
+A problem is a template with two numbers. Its wording and its split depend only on these. The splits `train` and `eval`
+have one or two steps and numbers from 2 to 12; `hard`, for evaluation alone, has two to four steps and numbers from 13
+to 60.
 """
 
 import hashlib
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 from cme.records import Prompt
 
-SPLITS = ("train", "eval")
+SPLITS = ("train", "eval", "hard")
 EVAL_PERCENT = 30
 QUESTION = "{} Answer with a number."
 NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Frank", "Grace", "Henry", "Lucy", "Tom")
@@ -85,17 +87,72 @@ TEMPLATES = (
 )
 
 
+HARD_TEMPLATES = (
+    Template(
+        "packs",
+        "{name} buys {a} packs of 12 {things} each and gives away {b} {things}. " + _LEFT,
+        lambda a, b: 12 * a - b,
+    ),
+    Template(
+        "week",
+        "{name} reads {a} pages on each of five days and {b} pages on each of the two other days of the week. How many "
+        "pages does {name} read in the week?",
+        lambda a, b: 5 * a + 2 * b,
+    ),
+    Template(
+        "change",
+        "{name} buys {a} {things} for 3 dollars each and pays with {b} notes of 10 dollars. How many "
+        "dollars does {name} get back?",
+        lambda a, b: 10 * b - 3 * a,
+        lambda a, b: 10 * b > 3 * a,
+    ),
+    Template(
+        "half",
+        "A shop has {a} {things}, sells half of them, and then receives two boxes with {b} {things} in each. How many "
+        "{things} does the shop have now?",
+        lambda a, b: a // 2 + 2 * b,
+        lambda a, b: a % 2 == 0,
+    ),
+    Template(
+        "rows",
+        "A hall has {a} rows of {b} seats. People sit on all seats but those of three rows. How many people sit in the "
+        "hall?",
+        lambda a, b: (a - 3) * b,
+    ),
+    Template(
+        "together",
+        "{name} has {a} {things}. A friend has {b} fewer than {name}. How many {things} do both have together?",
+        lambda a, b: 2 * a - b,
+        operator.gt,
+    ),
+    Template(
+        "bus",
+        "A bus carries {a} people. At the first stop {b} people get off. At the second stop twice as many get on as got off "
+        "before. How many people does the bus carry now?",
+        operator.add,
+        operator.gt,
+    ),
+    Template(
+        "games",
+        "{name} scores {a} points in the first game and {b} points more in the second. How many points does {name} "
+        "score in both games?",
+        lambda a, b: 2 * a + b,
+    ),
+)
+
+
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """A random sample of `count` problems of `train` or `eval`, with gold answers and references.
+    """A random sample of `count` problems of `train`, `eval` or `hard`, with gold answers and references.
 
     Raises ValueError for another split, or if the split has fewer problems.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    templates, numbers = (HARD_TEMPLATES, range(13, 61)) if split == "hard" else (TEMPLATES, range(2, 13))
     pool = [
         (template, a, b)
-        for template, a, b in itertools.product(TEMPLATES, range(2, 13), range(2, 13))
-        if template.allowed(a, b) and _split(template, a, b) == split
+        for template, a, b in itertools.product(templates, numbers, numbers)
+        if template.allowed(a, b) and split in ("hard", _split(template, a, b))
     ]
     if count > len(pool):
         raise ValueError(f"split {split!r} has {len(pool)} word problems, but {count} were asked for")

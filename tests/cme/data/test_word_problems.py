@@ -4,13 +4,18 @@ import re
 
 from samples import all_prompts
 
-from cme.data.word_problems import TEMPLATES, load_prompts
+from cme.data.word_problems import HARD_TEMPLATES, TEMPLATES, load_prompts
 from cme.grading.answers import extract_answer
 
 # one problem of each template, solved by hand
 SOLVED = {
     "gain-3-4": 7, "lose-9-4": 5, "boxes-3-4": 12, "share-12-4": 3, "more-3-4": 7, "differ-9-4": 5, "price-3-4": 12,
     "twice-3-4": 2, "days-3-4": 12, "both-3-4": 7,
+}  # fmt: skip
+# 240 - 15; 65 + 40; 150 - 60; 10 + 30; 17 * 15; 20 + 5; 20 - 15 + 30; 20 + 35
+HARD_SOLVED = {
+    "packs-20-15": 225, "week-13-20": 105, "change-20-15": 90, "half-20-15": 40, "rows-20-15": 255,
+    "together-20-15": 25, "bus-20-15": 35, "games-20-15": 55,
 }  # fmt: skip
 ALL = {split: all_prompts(load_prompts, split) for split in ("train", "eval")}
 
@@ -19,6 +24,18 @@ def test_one_problem_of_each_template_by_hand() -> None:
     known = {prompt.id: prompt for prompts in ALL.values() for prompt in prompts}
     assert {template.key for template in TEMPLATES} == {name.split("-")[0] for name in SOLVED}
     assert {name: known[name].answer for name in SOLVED} == {name: str(n) for name, n in SOLVED.items()}
+
+
+def test_one_hard_problem_of_each_template_by_hand() -> None:
+    known = {prompt.id: prompt for prompt in all_prompts(load_prompts, "hard")}
+    assert [template.key for template in HARD_TEMPLATES] == [name.split("-")[0] for name in HARD_SOLVED]
+    assert {name: known[name].answer for name in HARD_SOLVED} == {
+        name: str(n) for name, n in HARD_SOLVED.items()
+    }
+    assert len(load_prompts("hard", 300, 0)) == 300
+    texts = {prompt.text for prompt in known.values()}
+    assert len(texts) == len(known) and not texts & {prompt.text for s in ALL.values() for prompt in s}
+    assert all(int(str(prompt.answer)) > 0 for prompt in known.values())
 
 
 def test_the_numbers_of_a_problem_are_small_and_in_its_story() -> None:
