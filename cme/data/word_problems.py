@@ -127,8 +127,8 @@ HARD_TEMPLATES = (
     ),
     Template(
         "bus",
-        "A bus carries {a} people. At the first stop {b} people get off. At the second stop twice as many get on as got off "
-        "before. How many people does the bus carry now?",
+        "A bus carries {a} people. At the first stop {b} people get off. At the second stop twice as many get on as "
+        "got off before. How many people does the bus carry now?",
         operator.add,
         operator.gt,
     ),
