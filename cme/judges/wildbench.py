@@ -14,10 +14,11 @@ judged. A reply without a choice is asked for again, and then unscored.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from cme import Unavailable
 from cme.data import files, wildbench
 from cme.judges.base import JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.judges.chat_endpoint import ChatEndpoint
@@ -174,11 +175,14 @@ class WildBenchScore(WildBench):
         """Compare two responses by their grades."""
         if (lack := self._lack(prompt)) is not None:
             return JudgeVerdict("unscored", lack)
-        grades = [self._grade(prompt, first), self._grade(prompt, second)]
-        calls = sum(grade.calls for grade in grades)
-        usd = (
-            None if any(grade.usd is None for grade in grades) else sum(grade.usd or 0.0 for grade in grades)
-        )
+        grades: list[JudgeVerdict] = []
+        try:
+            for response in (first, second):
+                grades.append(self._grade(prompt, response))
+        except Unavailable as error:  # the first grade is paid for
+            error.calls, error.usd = _spent([*grades, error])
+            raise
+        calls, usd = _spent(grades)
         if failed := next((grade for grade in grades if grade.scores is None), None):
             return replace(failed, calls=calls, usd=usd)
         one, other = (grade.scores[0] for grade in grades if grade.scores is not None)
@@ -195,6 +199,12 @@ class WildBenchScore(WildBench):
         if not response.response.strip():
             return JudgeVerdict("tie", scores=(1.0, 1.0))
         return ChatEndpoint.compare(self, prompt, response, response)
+
+
+def _spent(grades: Sequence[JudgeVerdict | Unavailable]) -> tuple[int, float | None]:
+    """Calls of all grades, and their cost in US dollars; None if prices are unknown."""
+    usd = [grade.usd for grade in grades if grade.usd is not None]
+    return sum(grade.calls for grade in grades), sum(usd) if len(usd) == len(grades) else None
 
 
 def read_value(reply: str, key: str) -> str:
