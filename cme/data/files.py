@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,19 @@ def text(place: str, index: int, field: str, value: object) -> str:
     if not isinstance(value, str):
         found = "null" if value is None else repr(value)[:60]
         raise ValueError(f"{place}, row {index + 1}: {field!r} is {found}; it must be a text")
+    return value
+
+
+def objects(place: str, index: int, field: str, value: object, keys: Set[str]) -> list[Mapping[str, Any]]:
+    """A field of a row that is a list of objects with the keys. Raises ValueError, as `text` does, if it is not."""
+    if not isinstance(value, list) or not all(
+        isinstance(item, Mapping) and keys <= item.keys() for item in value
+    ):
+        found = "null" if value is None else repr(value)[:60]
+        names = ", ".join(sorted(keys))
+        raise ValueError(
+            f"{place}, row {index + 1}: {field!r} is {found}; it must be a list of objects with {names}"
+        )
     return value
 
 

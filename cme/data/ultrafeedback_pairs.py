@@ -21,8 +21,8 @@ def load_pairs(
 
     Among responses with equal scores, one is chosen at random. A prompt whose responses all have the same score has no
     pair. `path` is a local file or folder to read instead of the hub, `revision` a commit, tag or branch on
-    the hub. Raises ValueError for a prompt that UltraFeedback does not have, and as `files.read_rows` and
-    `files.text`.
+    the hub. Raises ValueError for a prompt that UltraFeedback does not have, and as `files.read_rows`, `files.text`
+    and `files.objects`.
     """
     copy = files.Copy(SOURCE, path, revision)
     return preference_pairs(files.read_rows(copy), prompts, seed, copy.place)
@@ -33,11 +33,11 @@ def preference_pairs(
 ) -> list[Preference]:
     """`load_pairs` from rows of `place`: `instruction` and `completions`, each with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
-    answers = {
-        row["instruction"]: (i, row["completions"])
-        for i, row in enumerate(rows)
-        if row["instruction"] in wanted
-    }
+    answers = {}
+    for i, row in enumerate(rows):
+        if files.text(place, i, "instruction", row["instruction"]) in wanted:
+            keys = {"response", "overall_score"}
+            answers[row["instruction"]] = i, files.objects(place, i, "completions", row["completions"], keys)
     if unknown := [p.id for p in prompts if p.text not in answers]:
         raise ValueError(f"{len(unknown)} prompts, such as {unknown[0]}, are not in {SOURCE.name}")
     pairs = []
@@ -45,7 +45,7 @@ def preference_pairs(
         by_score: dict[float, list[str]] = {}
         i, given = answers[prompt.text]
         for answer in given:
-            score = math.nan if answer["overall_score"] is None else float(answer["overall_score"])
+            score = _score(place, i, answer["overall_score"])
             if math.isfinite(score):
                 by_score.setdefault(score, []).append(files.text(place, i, "response", answer["response"]))
         if len(by_score) > 1:
@@ -53,3 +53,13 @@ def preference_pairs(
             chosen, rejected = rng.choice(by_score[max(by_score)]), rng.choice(by_score[min(by_score)])
             pairs.append(Preference(prompt, chosen, rejected))
     return pairs
+
+
+def _score(place: str, index: int, value: object) -> float:
+    """The score of a response; NaN for one without. Raises ValueError that names the row if it is no number."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = f"'overall_score' is {repr(value)[:60]}"
+        raise ValueError(f"{place}, row {index + 1}: {found}; it must be a number or null")
+    return float(value)

@@ -52,8 +52,8 @@ def load_prompts(
         eval_path: a local file or folder in the released format, instead of the hub.
         eval_revision: a commit, tag or branch of WildBench on the hub.
 
-    Raises ValueError for another split, for too few prompts or a row that `tasks` refuses, and as `files.read_rows`
-    and `files.text`.
+    Raises ValueError for another split, for too few prompts or a row that `tasks` refuses, and as `files.read_rows`,
+    `files.text` and `files.objects`.
     """
     if split != "eval":
         return ultrafeedback.load_prompts(
@@ -82,17 +82,19 @@ def tasks(path: str | None = None, revision: str | None = None) -> Mapping[str, 
 
 def _task(place: str, index: int, row: Mapping[str, Any]) -> tuple[str, Task]:
     session = files.text(place, index, "session_id", row["session_id"])
+    field, keys = "conversation_input", ("role", "content")
+    turns = files.objects(place, index, field, row[field], set(keys))
     messages = [
-        {key: files.text(place, index, f"conversation_input.{key}", turn[key]) for key in ("role", "content")}
-        for turn in row["conversation_input"]
+        {key: files.text(place, index, f"{field}.{key}", turn[key]) for key in keys} for turn in turns
     ]
-    checklist = tuple(files.text(place, index, "checklist", item) for item in row["checklist"])
+    items = row["checklist"]
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"{place}, row {index + 1}: 'checklist' is empty; it must be a list of texts")
+    checklist = tuple(files.text(place, index, "checklist", item) for item in items)
     if not messages or messages[-1]["role"] != "user":
         raise ValueError(
             f"{place}, row {index + 1}: 'conversation_input' must end with a message of the user"
         )
-    if not checklist:
-        raise ValueError(f"{place}, row {index + 1}: 'checklist' is empty")
     return f"{PREFIX}{session}", Task(messages, checklist)
 
 

@@ -126,7 +126,9 @@ def test_the_conversations_of_wildbench(files: dict[str, str]) -> None:
             {"conversation_input": [TURN | {"role": "assistant", "content": "x"}]},
             "must end with a message of the user",
         ),
+        ({"conversation_input": None}, "'conversation_input' is null; it must be a list of objects"),
         ({"checklist": []}, "'checklist' is empty"),
+        ({"checklist": None}, "'checklist' is empty"),
         ({"session_id": None}, "'session_id' is null"),
     ],
 )

@@ -51,3 +51,28 @@ def test_a_response_that_is_no_text_is_refused_with_its_row(response: Any, found
     rows = [ROWS[1], row("a", (response, 9.0), ("bad", 1.0))]
     with pytest.raises(ValueError, match=f"openbmb/UltraFeedback, row 2: 'response' is {found}; it must"):
         preference_pairs(rows, [A], 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("instruction", None, "'instruction' is null; it must be a text"),
+        ("instruction", 5, "'instruction' is 5; it must be a text"),
+        (
+            "completions",
+            None,
+            "'completions' is null; it must be a list of objects with overall_score, response",
+        ),
+        ("completions", [{"response": "r"}], "'completions' is .*; it must be a list"),
+        ("completions", ["r"], "'completions' is .*; it must be a list"),
+        (
+            "completions",
+            [{"response": "r", "overall_score": "N/A"}],
+            "'overall_score' is 'N/A'; it must be a num",
+        ),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_refused_with_its_row(field: str, value: Any, message: str) -> None:
+    rows = [ROWS[1], ROWS[0] | {field: value}, row("a", ("good", 2.0), ("bad", 1.0))]
+    with pytest.raises(ValueError, match=f"openbmb/UltraFeedback, row 2: {message}"):
+        preference_pairs(rows if field == "instruction" else rows[:2], [A], 0)
