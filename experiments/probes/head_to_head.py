@@ -33,7 +33,7 @@ from experiments.probes.imports import imported_record, read_pairs, read_verdict
 
 
 def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: str) -> int:
-    """Run `import` or `judge`; returns the exit code, 1 if this project's judge scored nothing.
+    """Run `import` or `judge`; returns the exit code, 1 if no verdict is scored.
 
     Raises ValueError, OSError and Unavailable for files and settings that cannot be used.
     """
@@ -72,7 +72,7 @@ def _write_all(folder: Path, records: Sequence[RunRecord], judged: bool) -> int:
 
 
 def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
-    """Print the result of each record and where it lies; returns the exit code, 1 if a judge scored nothing."""
+    """Print the result of each record and where it lies; returns the exit code, 1 if no verdict is scored."""
     from analysis import summarize
     from experiments.run import judging
 
@@ -83,8 +83,10 @@ def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
         message = judging.unscored_message(record.verdicts) if judged else None
         if message is not None:
             print(plain(f"{record.judge}: {message}"), file=sys.stderr)
-    nothing = all(v.outcome == "unscored" for _, record in written for v in record.verdicts)
-    return FAILED if judged and written and nothing else DONE
+    if not written or any(v.outcome != "unscored" for _, record in written for v in record.verdicts):
+        return DONE
+    print("no verdict is scored, so there is no win rate", file=sys.stderr)
+    return FAILED
 
 
 def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:

@@ -129,6 +129,17 @@ def test_a_judge_that_failed_is_unscored_and_beside_the_other(
     assert "trained" not in said.out
 
 
+def test_verdicts_that_all_failed_are_no_success(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = verdicts(released / "judge_base_vs_tuned__down.json", [failed(n) for n in range(COUNT)])
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    for where in ([str(released)], [*files, f"--verdicts={broken}"]):
+        assert main(["import", *where, f"--out={released / 'records'}"]) == 1
+        said = capsys.readouterr()
+        assert "40 verdicts, 40 unscored" in said.out and "50.0 %" not in said.out
+        assert "40 of 40 verdicts unscored: (judge error: ModuleNotFoundError" in said.err
+        assert said.err.endswith("no verdict is scored, so there is no win rate\n")
+
+
 def test_differing_prompts_are_counted_and_named(
     released: Path, imported: Callable[..., list[RunRecord]]
 ) -> None:
@@ -274,7 +285,7 @@ def test_what_cannot_be_imported_is_one_sentence(released: Path, capsys: pytest.
     file_of_odd = verdicts(released / "judge__odd.json", odd)
     assert (
         main(["import", base, tuned, f"--verdicts={file_of_odd}", "--name=n", f"--out={released / 'odd'}"])
-        == 0
+        == 1
     )
     assert "the verdict is ['A']; it must be A, B or TIE" in capsys.readouterr().err
     assert "must have label_a" in said(base, tuned, f"--verdicts={released}/base_outputs.json")
