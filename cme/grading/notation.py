@@ -10,20 +10,26 @@ LONGEST = 300
 _MINUS = "-\u2212\u2012\u2013\ufe63\uff0d"
 _SEPARATOR = r"(?:,|\{,\}|\\,|['\u2019\u066c\u00a0\u2009\u202f])"  # between groups of three digits
 _GROUPS = rf"\d{{1,3}}(?:{_SEPARATOR}\d{{3}})+(?!\d)|\d{{1,3}}(?:\.\d{{3}}){{2,}}(?!\.?\d)"
-_PLAIN = rf"(?:(?:{_GROUPS}|\d+)(?:[.\u066b]\d+)?|[.\u066b]\d+)"
+_SPACED = r"\d{1,3}(?:[ ]\d{3})*?[ ]0\d\d(?:[ ]\d{3})*(?!\d)"  # no number of its own begins with 0
+_DECIMAL_COMMA = r"\d{1,3}(?:\.\d{3})+,\d{1,2}(?![.,]?\d)"
+_PLAIN = rf"(?:{_DECIMAL_COMMA}|(?:{_GROUPS}|{_SPACED}|\d+)(?:[.\u066b]\d+)?|[.\u066b]\d+)"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _VULGAR = {c: normalize("NFKC", c).split("\u2044") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _NUMBER = re.compile(
-    rf"""(?P<sign>(?<![\w)])[{_MINUS}])?(?:
+    rf"""(?P<no_number>[^\W\d]\^(?:\{{[^{{}}]*\}}|[{_MINUS}+]?\d+))  # of a unit, such as cm^2
+    | (?P<sign>(?<![\w)])[{_MINUS}])?(?:
       (?:(?P<whole1>\d+)\s?)?\\[dtc]?frac\s*(?:\{{\s*(?P<over1>[{_MINUS}]?{_PLAIN})\s*\}}|(?P<over2>\d))
-        \s*(?:\{{\s*(?P<under1>{_PLAIN})\s*\}}|(?P<under2>\d))
-    | (?<![/\u2044\d.])(?:(?P<whole2>\d+)\ )?(?P<over3>{_PLAIN})\ ?[/\u2044]\ ?(?P<under3>{_PLAIN})(?!\ ?[/\u2044]\ ?\d)
+        \s*(?:\{{\s*(?P<under1>[{_MINUS}]?{_PLAIN})\s*\}}|(?P<under2>\d))
+    | (?<![/\u2044\d.])(?:(?P<whole2>\d+)\ (?!0\d\d))?(?P<over3>{_PLAIN})\ ?[/\u2044]\ ?
+        (?P<under3>[{_MINUS}]?{_PLAIN})(?!\ ?[/\u2044]\ ?\d)
     | (?:(?P<whole3>\d+)\s?)?(?P<vulgar>[{"".join(_VULGAR)}])
     | (?P<plain>{_PLAIN})(?:
-        [eE](?P<power1>[+{_MINUS}]?\d+)(?!\w)
+        [eE](?P<power1>[{_MINUS}+]?\d+)(?!\w)
       | \s*(?:[\u00d7x*\u00b7\u22c5]|\\times|\\cdot)\s*10(?:
-          \^\{{?(?P<power2>[+{_MINUS}]?\d+)\}}? | (?P<power3>[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)
+          \^\{{?(?P<power2>[{_MINUS}+]?\d+)\}}? | (?P<power3>[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)
         )
+      | (?:\^(?:\{{(?P<exponent1>[{_MINUS}+]?\d+)\}}|(?P<exponent2>[{_MINUS}+]?\d+)(?!\.?\d|/))
+          | (?P<exponent3>[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+))
       )?
     )""",
     re.VERBOSE,
@@ -41,8 +47,11 @@ def words(text: str) -> list[str]:
 
 
 def last_number(text: str) -> tuple[int, int] | None:
-    """The characters [start, end) of the last number in digits: with its sign, exponent, or denominator."""
-    spans = [_span(match) for match in _NUMBER.finditer(text)]
+    """The characters [start, end) of the last number in digits: with its sign, exponent, or denominator.
+
+    The exponent of a word, as in `cm^2`, is no number.
+    """
+    spans = [_span(match) for match in _NUMBER.finditer(text) if not match["no_number"]]
     return spans[-1] if spans else None
 
 
@@ -52,13 +61,16 @@ def exact_value(number: str) -> str:
     Equal values give equal texts up to `LONGEST` digits.
     """
     match = _NUMBER.fullmatch(number)
-    if match is None:
+    if match is None or match["no_number"]:
         return number
     sign = "-" if match["sign"] else ""
     over = match["over1"] or match["over2"] or match["over3"]
     under = match["under1"] or match["under2"] or match["under3"]
     if match["vulgar"]:
         over, under = _VULGAR[match["vulgar"]]
+    exponent = match["exponent1"] or match["exponent2"] or (match["exponent3"] or "").translate(_SUPERSCRIPTS)
+    if exponent:
+        return _power(sign, _digits(match["plain"]), _digits(exponent))
     if over is None:
         power = match["power1"] or match["power2"] or (match["power3"] or "0").translate(_SUPERSCRIPTS)
         value = _shift(_digits(match["plain"]), _digits(power))
@@ -68,6 +80,17 @@ def exact_value(number: str) -> str:
     if max(map(len, parts)) > LONGEST or not Fraction(parts[2]):
         return f"{sign}{' '.join(parts[:2])}/{parts[2]}"
     return _shortest(Fraction(f"{sign}1") * (Fraction(parts[0]) + Fraction(parts[1]) / Fraction(parts[2])))
+
+
+def _power(sign: str, base: str, exponent: str) -> str:
+    """The value of a power with the sign in front of it; as it is written where that has no value or is too long."""
+    if (
+        len(exponent) > 9
+        or len(base) * abs(int(exponent)) > LONGEST
+        or (not Fraction(base) and int(exponent) < 0)
+    ):
+        return f"{sign}{base}^{exponent}"
+    return _shortest(Fraction(f"{sign}1") * Fraction(base) ** int(exponent))
 
 
 def to_latex(text: str) -> str:
@@ -96,7 +119,7 @@ def _span(match: re.Match[str]) -> tuple[int, int]:
     under = match["under3"]
     if under is None:
         return match.span()
-    if not under.strip("0.,"):
+    if not under.strip(f"0.,{_MINUS}"):
         return match.span("under3")
     over, under = _digits(match["over3"]), _digits(under)
     if match["whole2"] and (max(len(over), len(under)) > LONGEST or Fraction(over) >= Fraction(under)):
@@ -106,7 +129,9 @@ def _span(match: re.Match[str]) -> tuple[int, int]:
 
 def _digits(number: str) -> str:
     """A number in ASCII, without separators of thousands."""
-    number = re.sub(_SEPARATOR, "", number).replace("\u066b", ".")
+    if re.fullmatch(_DECIMAL_COMMA, number):
+        number = number.replace(".", "").replace(",", ".")
+    number = re.sub(rf"{_SEPARATOR}| ", "", number).replace("\u066b", ".")
     if number.count(".") > 1:
         number = number.replace(".", "")
     return "".join("-" if c in _MINUS else str(decimal(c, c)) for c in number)

@@ -94,6 +94,9 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("$\\dfrac{-1}{3}$", "-1/3"),
         ("\\frac34", "0.75"),
         ("-2\\frac{1}{2}", "-2.5"),
+        ("\\frac{1}{-2}", "-0.5"),
+        ("3/-4", "-0.75"),
+        ("7/-0", "0"),
         ("½", "0.5"),
         ("2½", "2.5"),
         ("1\u20448", "0.125"),
@@ -108,6 +111,7 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("1e999999999999", "1e999999999999"),  # not computed
         ("2 eggs", "2"),
         ("size 3e", "3"),
+        ("commit 1ea5", "5"),
         # separators of thousands
         ("1'000", "1000"),
         ("1\u202f000\u202f000", "1000000"),
@@ -116,6 +120,22 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("1\\,000.5", "1000.5"),
         ("1.234.567.", "1234567"),
         ("3 100", "100"),  # two numbers
+        ("it is 10 000.", "10000"),  # but no number begins with 0
+        ("1 000 000.5", "1000000.5"),
+        ("20 000/4", "5000"),
+        ("1.234,56", "1234.56"),
+        ("1.000.000,5", "1000000.5"),
+        # powers, and units, whose exponents are no numbers
+        ("it is 10^3.", "1000"),
+        ("2^{10}", "1024"),
+        ("10^{-2}", "0.01"),
+        ("2³", "8"),
+        ("-2^2", "-4"),
+        ("0^{-1}", "0^-1"),
+        ("9^9999", "9^9999"),  # not computed
+        ("it covers 12 cm^2.", "12"),
+        ("12 cm^{2}", "12"),
+        ("x^{-2}", None),
         # signs and digits of Unicode
         ("\uff0d5", "-5"),
         ("it is \u20135", "-5"),
