@@ -416,9 +416,10 @@ def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
         early = {run: min(step for step in own if step >= max(own) / 4) for run, own in steps.items()}
         prompts = {prompt for run in saved if run.trajectory for prompt in run.trajectory.prompts}
         seeds, freedom = len({run.seed % OFFSET for run in saved}), max(1, len(saved) - 1)
-        rise = greedy_change(saved, early)
+        value, lo, hi, floored = greedy_change(saved, early)
+        scope = PROMPTS_AND_SEEDS
         parts["greedy"] = Part(
-            f"{name}: greedy", *rise, len(prompts), seeds, PROMPTS_AND_SEEDS, freedom=freedom
+            f"{name}: greedy", value, lo, hi, len(prompts), seeds, scope, freedom, floored=floored
         )
     return parts
 
@@ -480,6 +481,7 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
             (100 * row["across_seeds_lo"], 100 * row["across_seeds_hi"], row["seeds"] - 1),
             row["prompts"],
             row["seeds"],
+            row["floored"],
         )
         where = f"{plain_name(row['data'])}: {generator_name(row['family'], row['regime'])}"
         found[where, row["method"]] = part, 100 * (1 - float(row["before"]))

@@ -122,7 +122,7 @@ class LongRuns(GeneratorRuns):
         if saved:
             quality = by_step(greedy_steps(saved), "greedy")
             peak, rows = peaks(quality), trajectory_frame(saved)
-            rise, lo, hi = greedy_change(saved, {run.run_id: int(peak[run.run_id]) for run in saved})
+            rise, lo, hi, _ = greedy_change(saved, {run.run_id: int(peak[run.run_id]) for run in saved})
             collapses = [collapse_of(rows[rows["run_id"] == run.run_id], "quality") for run in saved]
             yield {
                 "label": method,

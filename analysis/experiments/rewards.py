@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
-import pandas as pd
 
 from analysis.experiments.base import Column, Experiment, across_seeds, build_table, file_name, over_prompts
 from analysis.experiments.methods import (
@@ -32,11 +31,10 @@ from analysis.experiments.methods import (
 from analysis.records.names import display_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
-from analysis.stats.metrics import MIN_SEEDS, SeedSpread, seed_spread
+from analysis.stats.metrics import MIN_SEEDS, SeedSpread
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, format_p_value
 from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
-from cme.records import CUT_START, judge_name, points
 
 MARGIN = 5.0
 """Percentage points: a smaller difference counts as none."""
@@ -136,29 +134,13 @@ def reward_verdicts(view: JudgedMethods) -> list[list[RewardVerdict]]:
         )
         groups.append(
             [
-                RewardVerdict(row.cell, difference, float(p), against_cut_start(row), sensitive)
+                RewardVerdict(
+                    row.cell, difference, float(p), row.cell.controls.seeds_against_cut_start, sensitive
+                )
                 for (row, difference), p in zip(rows, adjusted, strict=True)
             ]
         )
     return [group for group in groups if group]
-
-
-def against_cut_start(row: MethodRow) -> SeedSpread | None:
-    """The policies' win rate against the untrained model's cut responses; None if they were not compared."""
-    rows = [
-        (points(verdict), verdict.prompt_id, run.seed)
-        for run in row.runs
-        for comparison in run.comparisons or []
-        if comparison.name == CUT_START
-        for verdict in comparison.policy
-        if judge_name(run.judge, verdict) == row.cell.judge
-    ]
-    if not rows:
-        return None
-    frame = pd.DataFrame(rows, columns=["points", "prompt", "seed"])
-    return seed_spread(
-        frame["points"].to_numpy(float), frame["prompt"].to_numpy(object), frame["seed"].to_numpy(int)
-    )
 
 
 def verdict_table(view: JudgedMethods) -> Iterator[Table]:

@@ -50,7 +50,8 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts that keep the
     seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
-    bounds the change over seeds and prompts together; NaN below MIN_SEEDS.
+    bounds the change over seeds and prompts together; NaN below MIN_SEEDS. `floored`: the seeds' part of it is at its
+    floor, as in `metrics.Component`.
     """
     cells: dict[tuple[str, ...], list[RunRecord]] = {}
     for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
@@ -79,6 +80,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
             row["across_seeds_lo"] = across_seeds.across_seeds_lo / 100
             row["across_seeds_hi"] = across_seeds.across_seeds_hi / 100
+            row["floored"] = across_seeds.floored
             rows.append(row)
     return pd.DataFrame(rows)
 

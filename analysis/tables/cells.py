@@ -77,16 +77,30 @@ class Controls:
         """The win rate of the policy against the cut start; None if no run was compared with it."""
         return self._rate((run, c.policy) for run, c in self._comparisons)
 
+    @cached_property
+    def seeds_against_cut_start(self) -> SeedSpread | None:
+        """That win rate by seed; None likewise."""
+        verdicts = self._verdicts((run, c.policy) for run, c in self._comparisons)
+        if verdicts.empty:
+            return None
+        points, _, _, half = order_columns(verdicts)
+        prompts, seeds = verdicts["prompt_id"].to_numpy(object), verdicts["seed"].to_numpy(int)
+        return seed_spread(np.where(half, nan, points), prompts, seeds)
+
     @property
     def _comparisons(self) -> list[tuple[RunRecord, Comparison]]:
         return [(run, c) for run in self.runs for c in run.comparisons or [] if c.name == CUT_START]
 
     def _rate(self, judged: Iterable[tuple[RunRecord, Iterable[Verdict]]]) -> WinRate | None:
-        """The win rate over this judge's verdicts on several runs."""
+        """The win rate over this judge's verdicts on several runs; None without any."""
+        verdicts = self._verdicts(judged)
+        return None if verdicts.empty else rate_of(verdicts)
+
+    def _verdicts(self, judged: Iterable[tuple[RunRecord, Iterable[Verdict]]]) -> pd.DataFrame:
+        """This judge's verdicts on several runs."""
         runs = [replace(run, verdicts=list(verdicts), further_judges=None) for run, verdicts in judged]
         frame = verdicts_frame(runs)
-        own = frame[frame["judge"] == self.judge]
-        return rate_of(own) if len(own) else None
+        return frame[frame["judge"] == self.judge]
 
 
 @dataclass(frozen=True)

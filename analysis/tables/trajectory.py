@@ -143,11 +143,11 @@ def greedy_quality(run: RunRecord) -> dict[int, Floats]:
     return {0: np.array(path.start_quality, dtype=float)} | known
 
 
-def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float]:
+def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float, bool]:
     """Rise of greedy quality from each run's checkpoint of origin to its last one, with the 95 % interval.
 
-    Paired by prompt and run. The interval is over prompts and seeds together; NaN below MIN_SEEDS. `origin` gives a
-    step by run id.
+    Paired by prompt and run. The interval is over prompts and seeds together; NaN below MIN_SEEDS. Last, whether the
+    seeds' part of it is at its floor, as in `metrics.Component`. `origin` gives a step by run id.
     """
     changes = [
         quality[max(quality)] - quality[origin[run.run_id]]
@@ -156,8 +156,8 @@ def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple
     prompts = selection_prompts([run.trajectory for run in runs if run.trajectory])
     number = np.repeat(np.arange(len(runs)), [len(change) for change in changes])
     change = tally(np.concatenate(changes), prompts, number)
-    half, _ = across_seeds(change)
-    return change.rate, change.rate - half, change.rate + half
+    half, component = across_seeds(change)
+    return change.rate, change.rate - half, change.rate + half, component.floored
 
 
 def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:

@@ -336,6 +336,23 @@ def test_mathematics(name: str, runs: Runs) -> None:
     assert len(random.parts) == (name == "mathematics improves")
 
 
+def test_seeds_at_their_floor_are_marked_in_claims_on_accuracy(runs: Runs) -> None:
+    """All seeds have 20 of 40 right; the same ones, so that nothing is left over, or others by seed."""
+    answer = Generation("7", True, 1)
+    pairs = [Pair(str(i), "q", None, answer, answer, "7") for i in range(40)]
+    marks = []
+    for shift in (0, 1):
+        trained = []
+        for run in runs(50, reward="cme_answer"):
+            right: list[bool | None] = [(i + shift * run.seed) % 40 < 20 for i in range(40)]
+            accuracy = Accuracy(problems(0), right)
+            data = {"data": {"name": "arithmetic"}}
+            trained.append(replace(run, pairs=pairs, verdicts=[], accuracy=accuracy, config=data))
+        [part] = judged("mathematics improves", trained).parts
+        marks.append(part.floored)
+    assert marks == [False, True]
+
+
 def on_separation(name: str, *records: SeparationRecord) -> Result:
     return CLAIMS[name].judge(Evidence("miniature", [], records))
 

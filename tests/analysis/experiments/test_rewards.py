@@ -76,6 +76,21 @@ def test_nothing_is_testable_where_the_truth_gains_nothing_or_is_missing(
     assert verdicts(cme, trained("ground_truth", 40)) == {}
 
 
+def test_a_pair_scored_in_one_order_only_does_not_count_against_the_cut_start(
+    trained: Callable[..., list[RunRecord]], make_verdict: Callable[..., Verdict]
+) -> None:
+    """The policy wins 30 of 40 pairs in both orders; of the others, which it loses, one order failed."""
+    runs = []
+    for run in trained("cme", 36, 0):
+        judged = [make_verdict(i, float(i < 30), first) for i in range(PROMPTS) for first in (True, False)]
+        for i in range(30, PROMPTS):
+            judged[2 * i] = make_verdict(i, None, True)
+        [comparison] = run.comparisons or []
+        runs.append(replace(run, comparisons=[replace(comparison, policy=judged)]))
+    cut = found(runs, trained("random", 16))["cme"].cut_start
+    assert cut is not None and cut.rates == {0: 100.0, 1: 100.0, 2: 100.0}
+
+
 def test_the_table_has_a_row_for_each_reward_and_none_for_the_random_one(
     trained: Callable[..., list[RunRecord]],
 ) -> None:

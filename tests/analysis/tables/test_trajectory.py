@@ -223,7 +223,7 @@ def test_equal_seeds_have_the_paired_interval_over_prompts(make_record: Any) -> 
     early, late = rng.random(20).tolist(), rng.random(20).tolist()
     runs = [saved(make_record, seed, [0.0] * 20, early, late) for seed in range(3)]
     expected = stats.ttest_rel(late, early).confidence_interval(0.95)
-    value, lo, hi = greedy_change(runs, {run.run_id: 10 for run in runs})
+    value, lo, hi, _ = greedy_change(runs, {run.run_id: 10 for run in runs})
     assert (value, lo, hi) == pytest.approx((np.mean(late) - np.mean(early), expected.low, expected.high))
 
 
@@ -241,9 +241,17 @@ def test_different_seeds_widen_the_interval_and_each_has_its_origin(make_record:
     half = np.hypot(
         stats.t.ppf(0.975, 19) * by_prompt.std(ddof=1) / 20**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
     )
-    value, lo, hi = greedy_change(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
+    value, lo, hi, floored = greedy_change(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
     assert (value, lo, hi) == pytest.approx((gained.mean(), gained.mean() - half, gained.mean() + half))
+    assert not floored, "the seeds differ by more than the residual explains"
     assert np.isnan(greedy_change(runs[:2], {run.run_id: 10 for run in runs})[1])
+
+
+def test_seeds_that_differ_by_less_than_the_residual_explains_are_at_the_floor(make_record: Any) -> None:
+    later = np.random.default_rng(2).random((3, 20))
+    later += later.mean() - later.mean(axis=1, keepdims=True)  # all seeds have the same mean
+    runs = [saved(make_record, seed, [0.0] * 20, [0.0] * 20, own) for seed, own in enumerate(later.tolist())]
+    assert greedy_change(runs, {run.run_id: 10 for run in runs})[3]
 
 
 def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record: Any) -> None:
