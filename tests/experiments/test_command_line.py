@@ -73,9 +73,15 @@ def test_ctrl_c_is_one_line_in_every_command(
 def test_ctrl_c_from_the_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments", "status", "--watch", "0.1"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
-    ) as process:
+    # tests that a shell started in the background ignore SIGINT, and would pass that on
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         assert process.stdout is not None and process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)

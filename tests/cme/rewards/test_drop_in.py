@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from cme.rewards import (
     TokenEntropy,
 )
 from cme.scoring.token_scorer import TokenScorer
+from cme.training.step_clock import StepClock
+from cme.training.trl_internals import PromptTrainer
 
 Folder = Callable[..., Path]
 TEXTS = ["what is 3 plus 4?", "name two animals.", "what color is the fox?", "is the bear large?"]
@@ -136,6 +139,19 @@ def test_none_beside_a_second_reward_is_no_reward(
     assert logged == pytest.approx(scored.mean().item())
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_none_beside_a_second_reward_is_no_reward_in_our_trainer(
+    tiny_folder: Folder, tmp_path: Path, position: int
+) -> None:
+    """The first has no advantage; 7 - 3, 1 - 3 and 1 - 3 of the sums 7, 1 and 1 have the deviation sqrt(12)."""
+    values = [[None, -1.0, -2.0, -3.0], [9.0, 8.0, 3.0, 4.0]]
+    rewards: list[Any] = [Given(values[position]), Given(values[1 - position])]
+    trainer = script(tmp_path, tiny_folder("qwen"), rewards, partial(PromptTrainer, StepClock()))
+    trainer.train()
+    scale = math.sqrt(12) + 1e-4
+    assert list(trainer._logs["advantages"]) == pytest.approx([0, 4 / scale, -2 / scale, -2 / scale])
+
+
 def test_none_in_rloo_is_no_reward_either(tiny_folder: Folder, tmp_path: Path) -> None:
     rewards = [Given([None, -1.0, -2.0, -3.0]), other]
     trainer = script(tmp_path, tiny_folder("qwen"), rewards, RLOOTrainer, RLOOConfig, beta=0.0)
@@ -215,12 +231,20 @@ def test_rewards_of_the_policy_see_the_prompt_that_trl_samples_from(
     tiny_folder: Folder, tmp_path: Path, chatty: bool
 ) -> None:
     """TRL writes plain text without the chat template, and gives a template the trainer's values."""
-    reward = SelfCertainty()
+    verifier = CrossModelEntropy(str(tiny_folder("llama")))
+    rewards = {
+        "certainty": SelfCertainty(),
+        "entropy": TokenEntropy(),
+        "likelihood": SequenceLikelihood(),
+        "kl": ReverseKL(str(tiny_folder("llama"))),
+        "reference": ReferenceLikelihood("number"),
+    }
     kwargs = {"chat_template_kwargs": {"tone": "kind"}}
-    trainer = script(tmp_path, tiny_folder("qwen"), [reward], **kwargs if chatty else {})
+    trainer = script(tmp_path, tiny_folder("qwen"), [*rewards.values()], **kwargs if chatty else {})
     tokenizer = trainer.processing_class
     tokenizer.chat_template = "{{ tone | default('plain') }} " + tokenizer.chat_template
-    reward.bind(trainer)
+    for reward in (verifier, *rewards.values()):
+        reward.bind(trainer)
     prompt: Any = [{"role": "user", "content": TEXTS[0]}] if chatty else TEXTS[0]
     text = TEXTS[0]
     if chatty:
@@ -229,6 +253,19 @@ def test_rewards_of_the_policy_see_the_prompt_that_trl_samples_from(
     sampled = tokenizer(text)["input_ids"]
     assert trainer._tokenize_prompts([prompt])[0] == [sampled]
     completion = tokenizer("it is 7.")["input_ids"]
-    [found] = reward([prompt], ["it is 7."], [completion])
-    [score] = TokenScorer(trainer.model).score([sampled], [completion], certainty=True)
-    assert found == pytest.approx(float(score.certainties.mean()))
+    found = {
+        name: reward([prompt], ["it is 7."], [completion], answer=["7"])[0]
+        for name, reward in rewards.items()
+    }
+    [score] = TokenScorer(trainer.model).score([sampled], [completion], entropy=True, certainty=True)
+    [q] = verifier([prompt], ["it is 7."], [completion])
+    assert q is not None
+    logs = score.log_likelihoods.double()
+    [gold] = [i for i, token in enumerate(completion) if "7" in tokenizer.decode([token])]
+    assert found == {
+        "certainty": pytest.approx(float(score.certainties.mean())),
+        "entropy": pytest.approx(-float(score.entropies.mean())),
+        "likelihood": pytest.approx(float(logs.sum())),
+        "kl": pytest.approx(q - float(logs.mean()), rel=1e-4),
+        "reference": pytest.approx(float(logs[gold]), rel=1e-4),
+    }
