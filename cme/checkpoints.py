@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from jinja2 import TemplateError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from cme import Unavailable
 from cme.miniature import models as miniature
@@ -37,8 +36,6 @@ from cme.runtime.extras import install_command
 
 Quantization = Literal["8bit"]
 RANDOM = "random:"
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, ImportError, SafetensorError, TemplateError)
-"""What transformers, tokenizers, safetensors and chat templates raise for files that they cannot load."""
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "*.model.v*", "vocab.*", "tekken*.json", "*.tiktoken")
 """Names of the files of a vocabulary. Without any, transformers makes a tokenizer that knows no text."""
 
@@ -198,7 +195,11 @@ def _explain_load_errors(name: str) -> Iterator[None]:
     """Raise Unavailable, with the innermost cause, for an error of the libraries that load a checkpoint."""
     try:
         yield
-    except LOAD_ERRORS as error:
+    except Unavailable:
+        raise
+    except (
+        Exception
+    ) as error:  # of any type: tokenizers raises Exception itself, and templates what they compute
         raise Unavailable(f"checkpoint {name} cannot be loaded ({describe(error)})") from error
 
 
@@ -224,10 +225,9 @@ def stop_ids(name: str, rule: chat.StopRule) -> tuple[int, ...]:
 
 def _published_generation_config(place: str) -> GenerationConfig:
     """The checkpoint's own generation config, or what its model config says of generation."""
-    try:
+    if (Path(place) / GENERATION_CONFIG_NAME).exists():
         return GenerationConfig.from_pretrained(place)
-    except OSError:  # it has no such file
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
 
 
 def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
@@ -248,10 +248,13 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
 
 
 def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
+    settings = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     with packages.hide_loading_bar():
-        return AutoModelForCausalLM.from_pretrained(
-            place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-        )
+        model, found = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **settings, **options)
+    if lacking := sorted(found["missing_keys"]):
+        more = f" and {len(lacking) - 1} more" if lacking[1:] else ""
+        raise ValueError(f"its files lack the weights {lacking[0]}{more}, which would be random")
+    return model
 
 
 def load_tokenizer(

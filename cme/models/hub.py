@@ -87,14 +87,13 @@ def missing_weights(folder: Path) -> list[str]:
     Raises BadFile for an index of weight files that cannot be read.
     """
     index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists() or not index.exists():
-        names = {"model.safetensors"}
-    else:
-        try:
+    names = {"model.safetensors"}
+    try:
+        if index.exists() and not (folder / "model.safetensors").exists():
             names = set(read_json(index)["weight_map"].values())
-        except (AttributeError, LookupError, TypeError) as error:
-            raise BadFile(f"{index} is no index of weight files: get the checkpoint again") from error
-    return sorted(name for name in names if not (folder / name).exists())
+        return sorted(name for name in names if not (folder / name).exists())
+    except (AttributeError, LookupError, TypeError) as error:
+        raise BadFile(f"{index} is no index of weight files: get the checkpoint again") from error
 
 
 def count_parameters(folder: Path) -> int:

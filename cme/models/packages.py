@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 import transformers
-from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cme import Unavailable
 from cme.runtime import space
+from cme.runtime.files import hold_lock
 
 PARTS = Path(__file__).parent / "parts"
 GGUF = "model.gguf"
@@ -122,11 +122,11 @@ def missing_parts(name: str) -> str | None:
 def convert(name: str) -> Path:
     """Convert a model from GGUF to safetensors unless that is done already; return its folder.
 
-    Raises Unavailable for parts that are missing or have another hash, and for too little memory or disk space.
+    Raises Unavailable for parts that are missing or have another hash, for too little memory or disk space, and for a
+    cache that cannot be written.
     """
     target = folder(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
+    with hold_lock(target.with_name(f"{target.name}.lock")):
         if target.exists():
             return target
         if reason := missing_parts(name):

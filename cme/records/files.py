@@ -25,6 +25,9 @@ REMEDIES = {
     errno.EDQUOT: "free some of your quota there and repeat the command, which continues where it stopped",
     errno.EROFS: "write elsewhere, such as with results_dir=...",
     errno.EACCES: "make it writable, or write elsewhere, such as with results_dir=...",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST), "a file is in the place of a folder: move it away, or write elsewhere"
+    ),
     errno.EPERM: "make it writable, or write elsewhere, such as with results_dir=...",
 }
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
-from filelock import FileLock
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from cme.models.fine_tuned import Recipe
 from cme.models.packages import PACKAGES
 from cme.runtime import signals, space
 from cme.runtime.command_line import exit_code
+from cme.runtime.files import hold_lock
 
 Row = tuple[list[int], int]
 """Token ids, and the number of those in front that belong to the prompt."""
@@ -52,8 +52,7 @@ def build(name: str) -> None:
     Raises Unavailable for too little memory or disk space.
     """
     target, recipe = fine_tuned.folder(name), fine_tuned.recipe(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
+    with hold_lock(target.with_name(f"{target.name}.lock")):
         if target.exists():
             return
         parameters = PACKAGES[recipe.package].parameters

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from hub_snapshots import FIRST, SECOND, add_snapshot
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from cme import Unavailable, checkpoints
@@ -171,7 +172,16 @@ def test_weights_are_required_unless_only_the_tokenizer_is_loaded(
     [
         ("model.safetensors", "no tensors", "SafetensorError: .*header"),
         ("tokenizer.json", "{", "JSONDecodeError: Expecting property name"),
+        ("tokenizer.json", "null", "AttributeError"),
+        ("tokenizer.json", '{"version": "1.0", "added_tokens": [], "model": {"type": "X"}}', "untagged enum"),
+        ("tokenizer_config.json", "[]", "TypeError"),
+        ("tokenizer_config.json", '{"eos_token": 5}', "Special token eos_token"),
+        ("generation_config.json", "{", "is not a valid JSON"),
+        ("generation_config.json", "null", "TypeError"),
+        ("generation_config.json", '{"eos_token_id": "x"}', "TypeError"),
         ("config.json", '{"model_type": "unheard_of"}', "unheard_of"),
+        ("config.json", '{"model_type": "llama", "vocab_size": "x"}', "vocab_size"),
+        ("chat_template.jinja", "{{ 1 / 0 }}", "ZeroDivisionError"),
         ("chat_template.jinja", "{{ raise_exception('no assistant, please') }}", "no assistant, please"),
     ],
 )
@@ -185,6 +195,21 @@ def test_an_error_of_loading_is_one_line_with_its_innermost_cause(
         load(str(folder))
     assert str(caught.value).startswith(f"checkpoint {folder} cannot be loaded (")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_the_files_lack_are_refused(
+    tiny_folder: Callable[..., Path], tmp_path: Path, family: str
+) -> None:
+    """The library would initialise them at random."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder(family), folder)
+    whole = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in whole.items() if ".layers.1." not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    lacking = sorted(whole.keys() - kept.keys())
+    message = f"its files lack the weights {lacking[0]} and {len(lacking) - 1} more, which would be random"
+    with pytest.raises(Unavailable, match=message):
+        load(str(folder))
 
 
 @pytest.mark.parametrize("files", [["tokenizer.json"], ["tokenizer.json", "tokenizer_config.json"]])

@@ -83,6 +83,18 @@ def test_a_converted_model_needs_its_parts_no_longer(parts: Path, saved: list[by
     assert missing_parts("tiny") is None and convert("tiny") == place
 
 
+def test_a_cache_that_is_a_file_is_refused_in_one_sentence(
+    parts: Path, saved: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    message = (
+        r"cache/packages/tiny-\w+\.lock cannot be written \(.*\): a file is in the place of a folder: move it"
+    )
+    with pytest.raises(Unavailable, match=message):
+        ensure(["package:tiny"])
+    assert not saved and (tmp_path / "cache").read_text() == "not a folder"
+
+
 def test_a_killed_conversion_is_done_again(parts: Path, saved: list[bytes]) -> None:
     place = convert("tiny")
     partial = place.rename(f"{place}.partial")  # as if killed before the last rename, with leftovers inside

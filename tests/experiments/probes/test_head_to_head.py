@@ -1,7 +1,9 @@
 """Published outputs and verdicts as records: the numbers are theirs, their failures are not ties, nothing is lost."""
 
+import errno
 import hashlib
 import json
+import os
 import random
 import re
 from collections.abc import Callable
@@ -300,8 +302,12 @@ def test_what_cannot_be_imported_is_one_sentence(released: Path, capsys: pytest.
 
 
 def test_two_files_are_judged_in_both_orders(
-    released: Path, tiny_folder: Folder, capsys: pytest.CaptureFixture[str]
+    released: Path,
+    tiny_folder: Folder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """At first the disk is full when the record is written: no verdict is lost."""
     for name in ("base", "tuned"):
         outputs(released / f"{name}.json", name, PROMPTS[1:3])
     command = [
@@ -309,7 +315,22 @@ def test_two_files_are_judged_in_both_orders(
         "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.tie_margin=0",
         "+judge.min_label_mass=0",
     ]  # fmt: skip
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        assert main(list(map(str, command))) == 2
+    [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert (
+        ".record.json cannot be written (No space left on device): free some space there and repeat" in said
+    )
+    [log] = (released / "out").glob("*.verdicts.jsonl")
+    judged = log.read_bytes()
+    assert judged.count(b"\n") == 4
     assert main(list(map(str, command))) == 0
+    assert log.read_bytes() == judged, "nothing is asked twice"
     [path] = (released / "out").glob("*.record.json")
     record = read_record(path)
     assert f"record: {path}" in capsys.readouterr().out
@@ -317,10 +338,8 @@ def test_two_files_are_judged_in_both_orders(
     assert all(v.orders is not None and None not in v.orders for v in record.verdicts)
     assert all(v.scores is not None and sum(v.scores) == pytest.approx(1, abs=2e-6) for v in record.verdicts)
     assert record.config["judge"]["checkpoint"] == str(tiny_folder("qwen")) and record.seconds["judge"] > 0
-    [log] = (released / "out").glob("*.verdicts.jsonl")
-    before = log.read_bytes()
     assert main(list(map(str, command))) == 0
-    assert log.read_bytes() == before and read_record(path) == record, "nothing is asked twice"
+    assert log.read_bytes() == judged and read_record(path) == record, "nothing is asked twice"
 
 
 def test_how_a_judge_is_reached_does_not_make_another_record(
