@@ -19,6 +19,16 @@ def check(run: "Run") -> None:
         raise ValueError(
             f"reward={run.reward.name} averages all weights of the policy; use adapter=none, without FSDP and DeepSpeed"
         )
+    parts = {"reward": run.reward} | {
+        f"reward.members.{name}": one for name, one in run.reward.members.items()
+    }
+    for path, part in parts.items() if identity.uses_reward(run) else ():
+        size = part.arguments.get("num_generations", run.trainer.num_generations)
+        if size != run.trainer.num_generations:
+            raise ValueError(
+                f"{path}.num_generations={size}; it must be trainer.num_generations={run.trainer.num_generations}, the "
+                "size of a group"
+            )
     for path, judge in identity.reward_judges(run).items():
         kind, limit = cast("type[Judge]", judge.load_target()), judge.arguments.get("max_calls")
         calls = judged_comparisons(run, path) * kind.calls_per_comparison

@@ -35,6 +35,10 @@ LOADERS: dict[str, dict[str, Any]] = {
 """Arguments that functions which load data get in addition to those of the configuration."""
 
 
+LARGEST = 2**53
+"""Integers beyond it are not exact where numbers are floating-point, and too large for tensors from 2**63 on."""
+
+
 class BadConfig(ValueError):
     """A configuration that cannot run; the message names the field, its value and the remedy."""
 
@@ -64,23 +68,27 @@ def check_existence(config: DictConfig) -> None:
         known = f"it has {', '.join(checkpoints)}" if checkpoints else scales
         raise NoSuchCell(f"regime={regime} does not exist for family={family} at scale={scale}: {known}")
     try:
-        _ = config.verifier.checkpoint
+        checkpoint = config.verifier.checkpoint
     except OmegaConfBaseException:
         raise BadConfig(
             f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
             f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
         ) from None
+    if isinstance(checkpoint, int | float):
+        raise BadConfig(
+            f"verifier.checkpoint={checkpoint}; it must be the name of a checkpoint, or a list of names"
+        )
     for name in config.evaluation.comparators:
         try:
-            checkpoint = config.evaluation.comparators[name]
+            comparator = config.evaluation.comparators[name]
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0].removeprefix("Interpolation key ")
             raise BadConfig(
                 f"evaluation.comparators.{name} does not exist for family={family} at scale={scale}: {reason}; use "
                 f"comparators=none, or name a checkpoint with evaluation.comparators.{name}=..."
             ) from None
-        if not checkpoint:
-            raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
+        if not comparator:
+            raise BadConfig(f"evaluation.comparators.{name}={comparator}; it must be a checkpoint")
     if config.data.name == "file" and config.data.source.path is None:
         raise BadConfig("data=file needs the file of your prompts: set data.path=FILE (docs/experiments.md)")
     method = config.trainer.method
@@ -148,6 +156,11 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     """
     if problem := find_unwritable(run.values):
         raise BadConfig(problem)
+    for path, value in identity.flatten(run.values).items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise BadConfig(f"{path}={value}; it must be at most {LARGEST}")
+    if not run.generator.strip():
+        raise BadConfig(f"generator={run.generator!r}; it must be the name of a checkpoint")
     components = _components(run)
     try:
         for path, value, declared in declared_values(run):

@@ -58,7 +58,10 @@ def record_path(run: Run) -> Path:
     """Where a cell's record lies. Raises BadConfig if `experiment.run` names something other than a Job."""
     if trains(run):
         return Store.of(run).record
-    job = locate(run.experiment.run)
+    try:
+        job = locate(run.experiment.run)
+    except ImportError as error:
+        raise BadConfig(f"experiment.run={run.experiment.run} cannot be imported: {error}") from error
     if not isinstance(job, Job):
         raise BadConfig(f"experiment.run={run.experiment.run}; it must name a Job of {__name__}")
     return job.record_path(run)

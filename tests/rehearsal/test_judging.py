@@ -95,9 +95,9 @@ def test_a_judge_as_reward(judge_server: JudgeServer, tmp_path: Path, maker: str
         f"judge@reward.judge={judge}",
     ]
     words += [f"reward.judge.base_url={judge_server.url(maker)}", "trainer.num_generations=2"]
-    words += ["reward.judge.max_calls=100000", "reward.num_generations=3"]
+    words += ["reward.judge.max_calls=100000"]
     [run] = composition.compose_cells(words)
-    reward = run.reward.instantiate()
+    reward = run.reward.instantiate(num_generations=3)
     reward.bind(policy_ending_at(9))
     reward.keep_in(tmp_path)
     texts = ["s" * 100, "m" * 1000, "l" * 9000]

@@ -73,6 +73,11 @@ BAD = [
     (["~reward.score_end_of_turn", "~reward.verifier"], ["reward", "verifier"]),
     (["reward._target_=cme.rewards.Nope"], ["reward._target_=cme.rewards.Nope cannot be imported"]),
     (["trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
+    (["evaluation.max_new_tokens=99999999999999999999"], ["evaluation.max_new_tokens=99999999999999999999", "at most"]),
+    (["reward=cme_rank", "reward.num_generations=4"], ["reward.num_generations=4", "trainer.num_generations=8"]),
+    (["reward=cme_length", "reward.num_generations=16"], ["reward.num_generations=16", "trainer.num_generations=8"]),
+    (["verifier.checkpoint=5"], ["verifier.checkpoint=5", "name of a checkpoint"]),
+    (["generator=''"], ["generator=''", "name of a checkpoint"]),
     *(([*group, f"{field}={value}"], [f"{field.lstrip('+')}", f"{value}; it must be a finite number"])
       for value in ("nan", "-inf") for group, field in [
       ([], "trainer.learning_rate"), ([], "reward.std_floor"), (["judge=reference_similarity"], "judge.margin"),
