@@ -1,1 +1,1 @@
-"""Judges decide which of two responses is better: the base class, one file per judge, and pairwise judging."""
+"""Judges decide which of two responses is better: the base classes, the judges, and pairwise judging."""

@@ -6,19 +6,20 @@ The judge is told by the category of a prompt what to do, and ends with one labe
     [[A>>B]] 3, 0    [[A>B]] 1, 0    [[A=B]] 0.5, 0.5    [[B>A]] 0, 1    [[B>>A]] 0, 3
 
 The Arena-Hard score of a model is its share of all points, over both orders of each pair; a pair without a label in
-either order is left out (`analysis.stats.benchmarks.arena_hard_score`). The win rate counts each verdict once.
+either order is left out (`analysis.stats.benchmarks`). The win rate counts each verdict once.
 
 Deviations: the two responses are those of the policy and of the model it is compared with, where the leaderboard
 compares with the answers of one fixed model per category. A prompt of other data is judged as a hard prompt.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from cme.data.arena_hard import category_of
-from cme.judges.base import JudgeVerdict, replace_surrogates, verdict_from_scores
-from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judges.chat_format import FIELDS, digest
+from cme.judges.base import JudgeVerdict, verdict_from_scores
+from cme.judges.chat_format import FIELDS, check_placeholders, digest, fill
+from cme.judges.server import ServerJudge
 from cme.records import Generation, Prompt
 
 PATTERNS = (r"\[\[([AB<>=]+)\]\]", r"\[([AB<>=]+)\]")
@@ -32,59 +33,27 @@ POINTS = {
 """Points of the first and the second response by label."""
 
 
-class ArenaHard(ChatEndpoint):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ArenaHard(ServerJudge):
     """Compares two responses with Arena-Hard's prompts. The scores of a verdict are the points of its label.
 
     Args:
         prompt: the user message, with `{instruction}`, `{first}` and `{second}` each once; nothing is truncated.
         system_prompts: the system message by category; the first is for prompts of other data.
 
-    The other arguments are those of `ChatEndpoint`.
+    The other arguments are those of `ServerJudge`.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        prompt: str,
-        system_prompts: dict[str, str],
-        decoding: dict[str, Any],
-        api_key_variable: str | None = None,
-        usd_per_million_input: float | None = None,
-        usd_per_million_output: float | None = None,
-        max_calls: int | None = None,
-        max_usd: float | None = None,
-        concurrency: int = 16,
-        timeout: float = 120.0,
-        retries: int = 5,
-    ) -> None:
-        super().__init__(
-            base_url,
-            model,
-            prompt,
-            reply_with="",
-            reply="json",
-            tie_margin=0.0,
-            decoding=decoding,
-            max_response_chars=1,
-            api_key_variable=api_key_variable,
-            usd_per_million_input=usd_per_million_input,
-            usd_per_million_output=usd_per_million_output,
-            max_calls=max_calls,
-            max_usd=max_usd,
-            concurrency=concurrency,
-            timeout=timeout,
-            retries=retries,
-        )
-        self.prompt = prompt
-        self.system_prompts = system_prompts
+    prompt: str
+    system_prompts: dict[str, str]
 
-    @staticmethod
-    def check(**settings: Any) -> None:
+    @classmethod
+    def check(cls, **settings: Any) -> None:
         """Raise ValueError for arguments that cannot work. Sends nothing."""
+        super().check(**settings)
+        check_placeholders(settings["prompt"], FIELDS)
         if not settings["system_prompts"]:
             raise ValueError("system_prompts is empty; it must have a system message for each category")
-        ChatEndpoint.check(**settings, reply="json", max_response_chars=1)
 
     @staticmethod
     def fingerprint(**settings: Any) -> str:
@@ -96,11 +65,7 @@ class ArenaHard(ChatEndpoint):
         fallback = next(iter(self.system_prompts.values()))
         system = self.system_prompts.get(category_of(prompt.id) or "", fallback)
         texts = dict(zip(FIELDS, (prompt.text, first.response, second.response), strict=True))
-        content = re.sub("|".join(map(re.escape, FIELDS)), lambda match: texts[match[0]], self.prompt)
-        return [
-            {"role": "system", "content": system},
-            {"role": "user", "content": replace_surrogates(content)},
-        ]
+        return [{"role": "system", "content": system}, {"role": "user", "content": fill(self.prompt, texts)}]
 
     def parse(self, reply: str) -> JudgeVerdict:
         """The verdict of the last label in a reply. Raises ValueError if there is none, or one that is unknown."""

@@ -73,7 +73,7 @@ _exchange: ContextVar[Exchange] = ContextVar("exchange")  # the exchange of the 
 
 
 class ChatClient:
-    """Sends questions to a chat model. The arguments are those of `cme.judges.chat_endpoint.ChatEndpoint`.
+    """Sends questions to a chat model. The arguments are those of `cme.judges.server.ServerJudge`.
 
     Attributes:
         stopped: once set, no further request is sent.

@@ -1,8 +1,8 @@
-"""The judging prompt of a chat model, and how its reply becomes a verdict.
+"""The judging prompts of chat models, and how the reply to `ChatEndpoint`'s becomes a verdict.
 
-Each text stands between marker lines that contain a digest of all three texts, so no text can close its own block. The
-whole reply must be one JSON object, or one label token. Nothing searches it for a verdict, so a judge that quotes a
-response cannot be mistaken for one that agrees with it.
+In `judging_prompt`, each text stands between marker lines that contain a digest of all three texts, so no text can
+close its own block. The whole reply must be one JSON object, or one label token. Nothing searches it for a verdict, so
+a judge that quotes a response cannot be mistaken for one that agrees with it.
 """
 
 import hashlib
@@ -42,7 +42,19 @@ def judging_prompt(prompt: str, instruction: str, first: str, second: str, max_r
         field: f"[[{name} {mark}]]\n{text}\n[[end of {name} {mark}]]"
         for field, name, text in zip(FIELDS, NAMES, texts, strict=True)
     }
-    return re.sub("|".join(map(re.escape, FIELDS)), lambda match: blocks[match[0]], prompt)
+    return fill(prompt, blocks)
+
+
+def check_placeholders(prompt: str, placeholders: Sequence[str]) -> None:
+    """Raise ValueError unless a prompt has each placeholder exactly once."""
+    if any(prompt.count(placeholder) != 1 for placeholder in placeholders):
+        raise ValueError(f"prompt must contain each of {', '.join(placeholders)} once")
+
+
+def fill(prompt: str, texts: Mapping[str, str]) -> str:
+    """The prompt with each placeholder replaced by its text; a placeholder within a text stays as it is."""
+    filled = re.sub("|".join(map(re.escape, texts)), lambda match: texts[match[0]], prompt)
+    return replace_surrogates(filled)
 
 
 def truncate_response(response: str, limit: int) -> str:

@@ -15,14 +15,14 @@ judged. A reply without a choice is asked for again, and then unscored.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from cme import Unavailable
 from cme.data import files, wildbench
-from cme.judges.base import JudgeVerdict, replace_surrogates, verdict_from_scores
-from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judges.chat_format import digest
+from cme.judges.base import JudgeVerdict, verdict_from_scores
+from cme.judges.chat_format import check_placeholders, digest, fill
+from cme.judges.server import ServerJudge
 from cme.records import Generation, Prompt
 
 REWARDS = {"A++": 1.0, "A+": 0.5, "A=B": 0.0, "B+": -0.5, "B++": -1.0}
@@ -32,72 +32,36 @@ EMPTY = "[This model response is empty.]"
 TRIAL = wildbench.Task([{"role": "user", "content": "Name a colour."}], ("Does the response name a colour?",))
 
 
-class WildBench(ChatEndpoint):
+@dataclass(kw_only=True, eq=False, repr=False)
+class WildBench(ServerJudge):
     """Compares two responses with WildBench's prompt. The scores of a verdict are the rewards of both responses.
 
     Args:
         prompt: the question, with `{history}`, `{query}`, `{first}`, `{second}` and `{checklist}` each once.
-        path, revision: where the checklists are read from, as for `data=wildbench`.
         max_words: the longest text in words; a longer one is cut and marked as truncated; None for no limit.
         length_margin: characters by which a slightly better response may be longer; None for no margin.
+        path, revision: where the checklists are read from, as for `data=wildbench`.
 
-    The other arguments are those of `ChatEndpoint`.
+    The other arguments are those of `ServerJudge`.
     """
 
-    NEUTRAL = ChatEndpoint.NEUTRAL | {"path", "revision"}  # the fingerprint has the version of what is there
+    NEUTRAL = ServerJudge.NEUTRAL | {"path", "revision"}  # the fingerprint has the version of what is there
     FIELDS: ClassVar[tuple[str, ...]] = ("{history}", "{query}", "{first}", "{second}", "{checklist}")
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        prompt: str,
-        decoding: dict[str, Any],
-        max_words: int | None,
-        length_margin: int | None = None,
-        path: str | None = None,
-        revision: str | None = None,
-        api_key_variable: str | None = None,
-        usd_per_million_input: float | None = None,
-        usd_per_million_output: float | None = None,
-        max_calls: int | None = None,
-        max_usd: float | None = None,
-        concurrency: int = 16,
-        timeout: float = 120.0,
-        retries: int = 5,
-    ) -> None:
-        super().__init__(
-            base_url,
-            model,
-            prompt,
-            reply_with="",
-            reply="json",
-            tie_margin=0.0,
-            decoding=decoding,
-            max_response_chars=1,
-            api_key_variable=api_key_variable,
-            usd_per_million_input=usd_per_million_input,
-            usd_per_million_output=usd_per_million_output,
-            max_calls=max_calls,
-            max_usd=max_usd,
-            concurrency=concurrency,
-            timeout=timeout,
-            retries=retries,
-        )
-        self.prompt = prompt
-        self.max_words, self.length_margin = max_words, length_margin
-        self.place = (path, revision)
+    prompt: str
+    max_words: int | None
+    length_margin: int | None = None
+    path: str | None = None
+    revision: str | None = None
 
     @classmethod
     def check(cls, **settings: Any) -> None:
         """Raise ValueError for arguments that cannot work. Sends nothing."""
-        if any(settings["prompt"].count(field) != 1 for field in cls.FIELDS):
-            raise ValueError(f"prompt must contain each of {', '.join(cls.FIELDS)} once")
+        super().check(**settings)
+        check_placeholders(settings["prompt"], cls.FIELDS)
         for name in ("max_words", "length_margin"):
             if settings.get(name) is not None and settings[name] < 0:
                 raise ValueError(f"{name}={settings[name]}; it must be at least 0, or null")
-        fields = {"prompt": "{instruction}{first}{second}", "reply": "json", "max_response_chars": 1}
-        ChatEndpoint.check(**settings | fields)
 
     @staticmethod
     def fingerprint(**settings: Any) -> str:
@@ -128,7 +92,7 @@ class WildBench(ChatEndpoint):
             return replace(verdict, outcome="tie", scores=(0.0, 0.0))
         return verdict
 
-    def message(self, prompt: Prompt, first: Generation, second: Generation) -> str:
+    def messages(self, prompt: Prompt, first: Generation, second: Generation) -> list[dict[str, str]]:
         """The judging prompt with the conversation, the responses and the checklist."""
         task = self._task(prompt)
         names = {"user": "USER", "assistant": "ASSISTANT"}
@@ -136,8 +100,7 @@ class WildBench(ChatEndpoint):
         texts = ("".join(turns), task.messages[-1]["content"], first.response, second.response)
         values = dict(zip(WildBench.FIELDS, map(self._shorten, texts), strict=False))
         values["{checklist}"] = "".join(f"- {item}\n" for item in task.checklist)
-        pattern = "|".join(map(re.escape, values))
-        return replace_surrogates(re.sub(pattern, lambda match: values[match[0]], self.prompt))
+        return [{"role": "user", "content": fill(self.prompt, values)}]
 
     def parse(self, reply: str) -> JudgeVerdict:
         """The verdict of the choice in a reply. Raises ValueError if there is none."""
@@ -147,13 +110,13 @@ class WildBench(ChatEndpoint):
         return verdict_from_scores(REWARDS[choice], -REWARDS[choice], margin=0.0)
 
     def _lack(self, prompt: Prompt) -> str | None:
-        known = prompt.id == "trial" or prompt.id in wildbench.tasks(*self.place)
+        known = prompt.id == "trial" or prompt.id in wildbench.tasks(self.path, self.revision)
         return None if known else f"the prompt {prompt.id} has no checklist of WildBench"
 
     def _task(self, prompt: Prompt) -> wildbench.Task:
         if not prompt.id.startswith(wildbench.PREFIX):  # the trial, or an estimate of tokens
             return replace(TRIAL, messages=[{"role": "user", "content": prompt.text}])
-        return wildbench.tasks(*self.place)[prompt.id]
+        return wildbench.tasks(self.path, self.revision)[prompt.id]
 
     def _shorten(self, text: str) -> str:
         words = text.split(" ")
@@ -198,7 +161,7 @@ class WildBenchScore(WildBench):
     def _grade(self, prompt: Prompt, response: Generation) -> JudgeVerdict:
         if not response.response.strip():
             return JudgeVerdict("tie", scores=(1.0, 1.0))
-        return ChatEndpoint.compare(self, prompt, response, response)
+        return ServerJudge.compare(self, prompt, response, response)
 
 
 def _spent(grades: Sequence[JudgeVerdict | Unavailable]) -> tuple[int, float | None]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
+from cme.judges.server import CHARACTERS_PER_TOKEN
 from cme.records import Generation, Prompt
 from experiments.config import identity
 from experiments.config.reward_validation import judged_comparisons
@@ -19,6 +19,8 @@ RESPONSE = 440  # 1,750 characters, the median of the paper's trained policies
 PROMPT = 0.25  # of the longest prompt
 REPLY = 100  # one or two sentences in JSON
 KINDS = ("generated", "scored", "trained on")
+DISTILLATION_TILE = (4096, 32_768)
+"""Tokens and vocabulary of the tiles in which TRL's DistillationTrainer computes logits (trl.kernels)."""
 
 
 @dataclass(frozen=True)
@@ -209,5 +211,14 @@ def memory(run: Run) -> float | None:
     cache = 8 * batch * policy.layers * policy.kv * tokens
     activations = rows * (lengths.prompt + lengths.response) * policy.hidden * (4 * policy.layers + 34)
     logits = 8 * rows * lengths.response * policy.vocabulary
+    if trainer.method == "distillation":  # in tiles: policy and verifier in float32, the gradient in 2 bytes
+        tile = min(rows * lengths.response, DISTILLATION_TILE[0]) * min(
+            policy.vocabulary, DISTILLATION_TILE[1]
+        )
+        logits = (4 + 4 + 2) * tile
+        if not lora:
+            logits += (
+                4 * policy.vocabulary * policy.hidden
+            )  # the gradient of the output layer, before it is added
     merged = weights * lora  # a copy, when the policy is saved
     return float(states + verifiers + max(cache, activations + logits, merged))

@@ -5,12 +5,10 @@
 
 import json
 import re
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from tests.rehearsal.stand_ins.judge_server import JudgeServer
+from tests.rehearsal.stand_ins.judge_server import JudgeServer, completion
 
 PARTS = {
     "gpt-4.1": (
@@ -40,16 +38,7 @@ class BenchmarkServer(JudgeServer):
         lengths = [len(match[1]) for match in shown if match is not None]
         assert len(lengths) == len(PARTS[body["model"]]), message
         content = self.verdict(body["model"], lengths)
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
-        return {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": body["model"],
-            "choices": [choice],
-            "usage": usage,
-        }
+        return completion(len(self.bodies), body["model"], message, content)
 
     @staticmethod
     def verdict(model: str, lengths: list[int]) -> str:
@@ -64,17 +53,3 @@ class BenchmarkServer(JudgeServer):
         choice = "A=B" if a == b else ("A" if a > b else "B") + ("++" if much else "+")
         # with the comma of the prompt's own example, which is not valid JSON
         return f'{{"analysis of A": "[a]", "analysis of B": "[b]", "choice": "{choice}",}}'
-
-
-@contextmanager
-def serving() -> Iterator[BenchmarkServer]:
-    """A server at work while the block lasts."""
-    server = BenchmarkServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -199,7 +199,8 @@ def most_usd(message: str) -> float:
 def test_money_stops_before_the_budget_is_exceeded(stub: ChatStub, tmp_path: Path) -> None:
     stub.seconds = 0.01
     pair = pairs(1)[0]
-    most = most_usd(judge(stub, **PRICED).message(Prompt("p", pair.prompt), pair.policy, pair.start))
+    [message] = judge(stub, **PRICED).messages(Prompt("p", pair.prompt), pair.policy, pair.start)
+    most = most_usd(message["content"])
     assert most > 20 * PRICE
     budget = 30 * PRICE + most
     verdicts, log = judge_all(judge(stub, max_usd=budget, **PRICED), pairs(40), tmp_path / "log")
@@ -213,7 +214,7 @@ def test_money_stops_before_the_budget_is_exceeded(stub: ChatStub, tmp_path: Pat
 
 def test_a_call_that_may_be_billed_counts_as_the_most_it_can_cost(stub: ChatStub) -> None:
     priced = judge(stub, retries=0, timeout=0.3, **PRICED)
-    most = most_usd(priced.message(*SHOWN))
+    most = most_usd(priced.messages(*SHOWN)[0]["content"])
     for fault, usd in (("silent", most), ("reset", most), ("server_error", 0.0), ("prose", PRICE)):
         stub.rates = {fault: 1.0}
         assert priced.compare(*SHOWN).usd == pytest.approx(usd), fault
@@ -239,7 +240,7 @@ def test_an_impossible_usage_counts_as_the_most_a_call_can_cost(
     stub: ChatStub, monkeypatch: pytest.MonkeyPatch, usage: Any
 ) -> None:
     priced = judge(stub, **PRICED)
-    most = most_usd(priced.message(*SHOWN))
+    most = most_usd(priced.messages(*SHOWN)[0]["content"])
     monkeypatch.setattr(chat_stub, "USAGE", usage)
     verdict = priced.compare(*SHOWN)
     assert (verdict.outcome, verdict.usd) == ("tie", pytest.approx(most))

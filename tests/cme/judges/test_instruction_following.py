@@ -9,7 +9,7 @@ from scripted import policy_ending_at
 
 from cme.data import instruction_following as data
 from cme.judges.base import JudgeVerdict
-from cme.judges.instruction_following import InstructionFollowing
+from cme.judges.oracle import InstructionFollowing
 from cme.records import Generation, Prompt
 from cme.rewards import GroundTruth
 

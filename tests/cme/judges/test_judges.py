@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from samples import response
 
 from cme.judges.base import JudgeVerdict, verdict_from_scores
-from cme.judges.correctness import Correctness
-from cme.judges.oracle import OracleJudge
+from cme.judges.oracle import Correctness, OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
 from cme.records import Generation, Grade, Outcome, Prompt
 

@@ -95,7 +95,8 @@ def test_label_probabilities_are_the_models_own_with_and_without_faults(
     tokenizer = smollm2.tokenizer
     labels = {x: [i for i in range(len(tokenizer)) if tokenizer.decode(i).strip() == x] for x in "AB"}
     for verdict, pair in zip(results[0][::2], pairs(), strict=True):
-        question = chat_judge.message(*shown(pair))
+        [message] = chat_judge.messages(*shown(pair))
+        question = message["content"]
         with torch.no_grad():
             logits = smollm2.model(torch.tensor([chat.prompt_ids(tokenizer, question)])).logits[0, -1]
         top = logits.softmax(-1) * (logits >= logits.topk(20).values[-1])
@@ -172,7 +173,8 @@ def test_another_openai_compatible_server_is_understood(
     assert len(found) == 6 and log.calls[None] == 6
     quoted = 0
     for verdict, pair in zip(found[::2], pairs(), strict=True):
-        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, chat_judge.message(*shown(pair)))])
+        [message] = chat_judge.messages(*shown(pair))
+        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, message["content"])])
         with torch.no_grad():
             out = smollm2.model.generate(ids, max_new_tokens=200, do_sample=False)[0, ids.shape[1] :]
         words = smollm2.tokenizer.decode(out, skip_special_tokens=True)

@@ -68,7 +68,7 @@ OTHER: dict[str, Any] = {
     "weights": {"cme": 1.0, "length": 3.0},
     "aggregation": "normalize_then_sum",
     "decay": 0.5,
-    "judge": {"_target_": "cme.judges.correctness.Correctness", "answers": "boxed"},
+    "judge": {"_target_": "cme.judges.oracle.Correctness", "answers": "boxed"},
     "neighbours": 1,
 }
 ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}

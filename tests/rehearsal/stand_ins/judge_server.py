@@ -13,10 +13,10 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 KEY = "dummy"
 MODELS = {"openai": ("gpt-5.2", "gpt-5"), "anthropic": ("claude-sonnet-4-6",)}
@@ -103,22 +103,7 @@ class JudgeServer(ThreadingHTTPServer):
             content = f"Both responses have merits. Here is my verdict:\n\n{content}\n\nI hope this helps!"
         elif not has_json_mode and self._occurs("fence", call):
             content = f"```json\n{content}\n```"
-        usage = {"prompt_tokens": len(message) // 4, "completion_tokens": len(content) // 4 + 64}
-        return {
-            "id": f"chatcmpl-{call}",
-            "object": "chat.completion",
-            "created": 1790000000,
-            "model": f"{body['model']}-2025-12-11",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content, "refusal": None},
-                    "finish_reason": finish,
-                    "logprobs": None,
-                }
-            ],
-            "usage": usage | {"total_tokens": sum(usage.values())},
-        }
+        return completion(call, body["model"], message, content, finish)
 
     def _occurs(self, fault: str, call: int) -> bool:
         return self.faults and call % FAULTS[fault] == 0
@@ -152,6 +137,26 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
+def completion(call: int, model: str, message: str, content: str, finish: str = "stop") -> dict[str, Any]:
+    """A reply in the form of the API, with 64 tokens for the model's reasoning."""
+    usage = {"prompt_tokens": len(message) // 4, "completion_tokens": len(content) // 4 + 64}
+    return {
+        "id": f"chatcmpl-{call}",
+        "object": "chat.completion",
+        "created": 1790000000,
+        "model": f"{model}-2025-12-11",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content, "refusal": None},
+                "finish_reason": finish,
+                "logprobs": None,
+            }
+        ],
+        "usage": usage | {"total_tokens": sum(usage.values())},
+    }
+
+
 def verdict(parts: Mapping[str, str]) -> str:
     """The verdict on two responses, as JSON."""
     a, b = parts.get("response A", ""), parts.get("response B", "")
@@ -179,10 +184,12 @@ def _check_openai_fields(body: Mapping[str, Any], message: str) -> None:
         raise _Refused(400, "'messages' must contain the word 'json' in some form.")
 
 
+Server = TypeVar("Server", bound=JudgeServer)
+
+
 @contextmanager
-def serving(faults: bool = False, port: int = 0) -> Iterator[JudgeServer]:
-    """A server at work while the block lasts."""
-    server = JudgeServer(faults, port)
+def running(server: Server) -> Iterator[Server]:
+    """The server at work while the block lasts."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -191,3 +198,8 @@ def serving(faults: bool = False, port: int = 0) -> Iterator[JudgeServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def serving(faults: bool = False, port: int = 0) -> AbstractContextManager[JudgeServer]:
+    """A server at work while the block lasts."""
+    return running(JudgeServer(faults, port))
