@@ -131,8 +131,9 @@ GRANULARITY = {"sequence": "", "token": "dense"}
 
 
 def display_name(reward: str) -> str:
-    """Display name of a reward or method; an unknown name is shown as it is."""
-    return DISPLAY_NAMES.get(reward, reward)
+    """Display name of a reward or method, or of the sum of rewards `a+b`; an unknown name is shown as it is."""
+    is_sum = "+" in reward and not reward.startswith("best_of_n_")
+    return " + ".join(DISPLAY_NAMES.get(part, part) for part in (reward.split("+") if is_sum else [reward]))
 
 
 def family_name(family: str) -> str:

@@ -20,6 +20,7 @@ from cme.runtime import shipped
 from experiments.config import schema
 from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
+from experiments.config.reward_sums import names_in, spell_out
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
@@ -97,9 +98,17 @@ def is_display_only(arguments: list[str]) -> bool:
 
 
 def config_groups() -> dict[str, list[str]]:
-    """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`."""
+    """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`.
+
+    Raises BadConfig for a verifier that is both.
+    """
     groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
-    groups["verifier"] = [*groups.get("verifier", []), *schema.load_verifiers()]
+    files, entries = groups.get("verifier", []), schema.load_verifiers()
+    if twice := sorted(entries.keys() & set(files)):
+        raise BadConfig(
+            f"verifier={twice[0]} is in conf/verifiers.yaml and in conf/verifier/; rename the file"
+        )
+    groups["verifier"] = [*files, *entries]
     for group in OPTIONAL_GROUPS:
         groups[group].append("none")
     return {group: sorted(options) for group, options in sorted(groups.items())}
@@ -154,9 +163,11 @@ def _override_values(text: str, multirun: bool, groups: Mapping[str, Sequence[st
     singles = [text] if values is None else [f"{override.get_key_element()}={value}" for value in values]
     group = str(override.key_or_group)
     if group in groups and not override.is_delete():
-        for value in (single.split("=", 1)[1] for single in singles):
-            if value not in groups[group]:
-                raise BadConfig(f"{group}={value} is unknown{suggestion(value, groups[group])}")
+        options = [single.split("=", 1)[1] for single in singles]
+        for option in options:
+            for name in names_in(option) if group == "reward" else [option]:
+                if name not in groups[group]:
+                    raise BadConfig(f"{group}={name} is unknown{suggestion(name, groups[group])}")
     if values is not None and not multirun:
         raise BadConfig(f"{text} names several values; add -m to sweep over them")
     return singles
@@ -168,7 +179,7 @@ def _compose(overrides: Sequence[str], groups: Collection[str]) -> DictConfig:
     Hydra composes the options of groups, then sets fields; so cells that differ in plain fields share the first part.
     """
     parser = OverridesParser.create()
-    parsed = [parser.parse_override(text) for text in overrides]
+    parsed = [parser.parse_override(text) for text in spell_out(overrides)]
     options = [o for o in parsed if "/" in o.key_or_group or o.key_or_group in groups]
     fields = [o for o in parsed if o.type == OverrideType.CHANGE and o not in options]
     if len(options) + len(fields) < len(parsed):

@@ -23,7 +23,7 @@ from experiments.config.components import (
     is_neutral_argument,
     option_settings,
 )
-from experiments.config.schema import SWITCHES, Config
+from experiments.config.schema import SWITCHES, WEIGHTED_SUM, Config
 from experiments.config.settings import Stage, declaration, group_of
 from experiments.config.trainers import TRAINERS
 
@@ -183,6 +183,8 @@ def _named_options(values: Mapping[str, Any]) -> DictConfig:
     def option(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
         node = node or {}
         named = option_settings(group, str(node.get("name")))
+        if group == "reward" and node.get("members"):
+            named = named or {"_target_": WEIGHTED_SUM["_target_"]}
         if group == "reward" and node.get("judge") is not None:
             named = named | {"judge": option("judge", node["judge"])}
         members = node.get("members") or {}

@@ -263,7 +263,9 @@ class Config:
 
     family: Family = field(default_factory=Family)
     verifier: Verifier = field(default_factory=Verifier)
-    reward: Component = setting(help="reward that the policy is trained on")
+    reward: Component = setting(
+        help="reward that the policy is trained on; several, as in [cme,length], are summed"
+    )
     data: Data = field(default_factory=Data)
     judge: Component = setting(
         help="judge that compares the policy's responses with the untrained model's", stage="evaluation"
@@ -300,13 +302,22 @@ class Config:
     )
 
 
+WEIGHTED_SUM = {
+    "name": "weighted_sum",
+    "_target_": "cme.rewards.WeightedSum",
+    "weights": None,
+    "num_generations": "${trainer.num_generations}",
+    "aggregation": "sum_then_normalize",
+}
+"""The option of the group `reward` to which `reward=[a,b]` adds members (`experiments.config.reward_sums`)."""
+
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 """Groups that are off, and not part of a run, unless their field named here is set."""
 
 
 @functools.cache
 def register() -> None:
-    """Store in Hydra's ConfigStore: the schema, those of the trainers (`trainer/schema/METHOD`), and the verifiers.
+    """Store in Hydra's ConfigStore: the schema, those of the trainers (`trainer/schema/METHOD`), a sum, the verifiers.
 
     Also adds the interpolation `${max:A,B}`, the larger of two numbers, and refuses secrets in `${oc.env:NAME}`.
     """
@@ -316,6 +327,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for method, node in TRAINERS.items():
         store.store(group="trainer/schema", name=method, node=node)
+    store.store(group="reward", name=str(WEIGHTED_SUM["name"]), node=WEIGHTED_SUM)
     for name, settings in load_verifiers().items():
         store.store(group="verifier", name=name, node={"name": name, **settings})
 

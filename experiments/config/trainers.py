@@ -74,7 +74,7 @@ class Optimization(Trainer):
     )
 
     def check(self, run: "Run") -> None:
-        """See `Trainer`: the processes must be able to divide the batch, and to train adapters."""
+        """Raise ValueError where the processes cannot divide the batch, or cannot train adapters."""
         distributed.per_process_settings(run.values["trainer"], distributed.process_count())
         if self.lora is None:
             return
@@ -149,7 +149,7 @@ class Grpo(Optimization):
     shuffle_dataset: bool = setting(True, help="whether training prompts are shuffled")
 
     def check(self, run: "Run") -> None:
-        """See `Trainer`: groups must divide the batch, vLLM must be there, and the reward must fit the advantages."""
+        """Raise ValueError where groups do not divide the batch, vLLM is missing, or the reward does not fit."""
         super().check(run)
         batch = self.per_device_train_batch_size * self.steps_per_generation
         if batch % self.num_generations:
@@ -255,7 +255,7 @@ class BestOfN(Trainer):
     sampling: Sampling = field(default_factory=Sampling)
 
     def check(self, run: "Run") -> None:
-        """See `Trainer`: samples must differ, and nothing may depend on a training."""
+        """Raise ValueError where all samples would be equal, or a field needs a training."""
         if self.sampling.temperature <= 0:
             raise ValueError(
                 f"trainer.sampling.temperature={self.sampling.temperature}; it must be above 0, or all samples are "

@@ -291,6 +291,8 @@ def _check_component(path: str, component: Component) -> None:
         signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
+    if path.startswith("reward.members") and component.members:
+        raise BadConfig(f"{path} is a sum itself; name its members instead")
     if path.startswith("reward.members") and uses_groups(component):
         raise BadConfig(
             f"{path} with granularity=token or std_floor; a sum has one value per response, so use "

@@ -10,6 +10,7 @@ from cme import __version__
 from cme.runtime import distributed
 from experiments.config import composition, schema
 from experiments.config.help import help_text
+from experiments.config.reward_sums import spell_out
 from experiments.config.runs import resolve
 from experiments.run import cell
 from experiments.sweep import runner
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
             print(f"cme {__version__}")
         elif composition.is_display_only(list(arguments)):
             schema.register()
-            sys.argv[1:] = arguments
+            sys.argv[1:] = spell_out(arguments)
             display()
         else:
             sys.exit(runner.main(list(arguments)))

@@ -35,6 +35,7 @@ from cme.runtime.extras import install_command
 from cme.runtime.signals import SIGNALS
 from experiments.config import schema
 from experiments.config.composition import MULTIRUN, configures_hydra
+from experiments.config.reward_sums import spell_out
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import Worker, visible_gpus
@@ -119,6 +120,7 @@ def launch(
     """
     if not cells:
         return
+    cells = [spell_out(cell) for cell in cells]
     schema.register()
     # workers import the same code as this process, wherever they start
     path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

@@ -41,6 +41,20 @@ def test_an_unknown_reward_keeps_its_name(make_record):
     assert names(make_record(reward="my_reward")) == ["my_reward"]
 
 
+def test_a_sum_is_named_by_its_rewards(make_record):
+    sums = [
+        make_record(reward=name, run_id=name) for name in ("cme+length", "cme+mine", "best_of_n_cme+length")
+    ]
+    assert names(*sums) == ["CME + Length", "CME + mine", "best_of_n_cme+length"]
+    weighted = configured(
+        make_record,
+        *({"reward": {"weights": {"cme": 1.0, "length": w}}} for w in (1.0, 0.1)),
+        reward="cme+length",
+    )
+    assert names(*weighted) == ["CME + Length (weights.length=1.0)", "CME + Length (weights.length=0.1)"]
+    assert names(*weighted, make_record(reward="cme_length"))[-1] == "CME + length"
+
+
 def test_how_a_judge_is_reached_is_no_setting(make_record):
     judges = [{"timeout": 30, "members": {"a": {"retries": n}}, "model": "m"} for n in (1, 2)]
     judges += [{"timeout": 60, "members": {"a": {"retries": 1}}, "model": "m"}]

@@ -1,5 +1,6 @@
 """Bad command lines are refused, before anything runs, by one sentence that names field, value and remedy."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,6 +178,17 @@ def test_a_cell_is_what_hydra_composes(overrides: list[str]) -> None:
         expected = OmegaConf.to_yaml(compose("config", overrides=overrides))
     groups = composition.config_groups()
     assert [OmegaConf.to_yaml(composition._compose(overrides, groups)) for _ in range(2)] == [expected] * 2
+
+
+def test_a_verifier_in_two_places_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(composition.CONF, tmp_path / "conf")
+    (tmp_path / "conf/verifier").mkdir()
+    monkeypatch.setattr(composition, "CONF", tmp_path / "conf")
+    (tmp_path / "conf/verifier/mine.yaml").touch()
+    assert composition.config_groups()["verifier"].count("mine") == 1
+    (tmp_path / "conf/verifier/gemma.yaml").touch()
+    with pytest.raises(BadConfig, match=r"verifier=gemma is in conf/verifiers\.yaml and in conf/verifier/"):
+        composition.config_groups()
 
 
 def test_a_sweep_is_the_product_of_its_values() -> None:
