@@ -33,7 +33,8 @@ untrained model against the cut start; identical responses, which need no call, 
 GiB: memory of one GPU, or of a CPU, computed and never measured: 4 bytes per parameter for each of policy, untrained
 model, TRL's reference and gradients, 8 for Adam's moments, 2 for the copy that samples with trainer.bf16=true;
 verifiers in scoring.dtype, or 4 for an average of the policy; and the larger of the KV cache of a batch and the
-activations (arXiv 2205.05198, with checkpointing) and logits of a micro-batch. Without fragmentation and vLLM.
+activations (arXiv 2205.05198, with checkpointing) and logits of a micro-batch, in distillation a tile of the policy's
+and of the verifier's. Without fragmentation and vLLM.
 Disk: policies and checkpoints to resume from; on a GPU, policies are in bfloat16."""
 
 OPERATIONS = {"generated": 2, "scored": 2, "trained on": 6}

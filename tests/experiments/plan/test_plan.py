@@ -1,6 +1,7 @@
 """The plan of a sweep against figures computed by hand. Nothing is looked up, loaded or run."""
 
 import copy
+import importlib
 import math
 import subprocess
 import sys
@@ -171,6 +172,30 @@ def test_memory_by_hand() -> None:
     cache = 100 * (512 + 2048) * 2 * 8 * 64 * 16 * 4
     many = paper("family=llama", "regime=pretrained", "evaluation.batch_size=100")
     assert memory(many) == pytest.approx(states + cache)
+
+
+def test_memory_of_distillation_by_hand() -> None:
+    """OLMo-2-1B, 1.485B parameters; TRL computes logits in tiles of 4,096 tokens by 32,768 of the vocabulary."""
+    tile_of_trl = importlib.import_module("trl.kernels.chunked_divergence")
+    assert estimate.DISTILLATION_TILE == (tile_of_trl.TOKEN_CHUNK_SIZE, tile_of_trl.VOCAB_CHUNK_SIZE)
+    olmo = (
+        "family=olmo",
+        "regime=instruct",
+        "trainer=distillation",
+        "verifier=olmo",
+        "evaluation.batch_size=1",
+    )
+    # policy, untrained model, gradients and two moments; the verifier, of the same size, in bfloat16
+    states = (5 * 4 + 2) * 1_484_916_736
+    row = (512 + 2048) * 2048 * (16 * 4 + 34)
+    # 2,048 tokens: the policy's tile and the verifier's in float32, the gradient's in bfloat16
+    tiles = 2048 * 32_768 * (4 + 4 + 2)
+    output = 100_352 * 2048 * 4  # the gradient of the output layer
+    assert memory(paper(*olmo)) == pytest.approx(states + row + tiles + output)
+    many = memory(paper(*olmo, "trainer.per_device_train_batch_size=8"))
+    assert many - memory(paper(*olmo)) == pytest.approx(
+        7 * row + 2048 * 32_768 * (4 + 4 + 2)
+    )  # at most 4,096
 
 
 def test_memory_with_lora_8_bit_and_a_server() -> None:
