@@ -11,6 +11,7 @@ from analysis.records.read import load_all
 from analysis.report.build import cells_of_judge, list_judges, write
 from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
+from analysis.tables.benchmarks import benchmark_cells, benchmark_table
 from analysis.tables.cells import build_cells
 from analysis.tables.judges import check_judges, sanity_table
 from analysis.tables.render import to_markdown
@@ -59,6 +60,7 @@ def _analyze(directories: list[Path], out: Path, default: bool) -> int:
             for _, of_scale in group_by_scale(cells)
             for judge in list_judges(of_scale)
         ),
+        *(benchmark_table(own) for _, own in group_by_scale(benchmark_cells(records.overview, cells))),
         *map(reward_probe_table, records.reward_probes),
         *(sanity_table(of_scale) for _, of_scale in group_by_scale(records.sanity)),
         *(table for _, of_scale in group_by_scale(records.separation) for table in signal_tables(of_scale)),

@@ -23,6 +23,7 @@ from analysis.report.provenance import Provenance, provenance_of
 from analysis.sections.base import Image, Section, group_by_scale, write_images, write_tables
 from analysis.sections.topics import (
     ACCURACY,
+    BENCHMARKS,
     CAPABILITIES,
     CONFOUNDS,
     FAULTS,
@@ -32,6 +33,7 @@ from analysis.sections.topics import (
     separation_section,
 )
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
+from analysis.tables.benchmarks import benchmark_cells
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.confounds import controlled_cells
 from analysis.tables.findings import Finding, build_findings, headline
@@ -221,6 +223,7 @@ def write_sections(records: Records, cells: Sequence[Cell], out: Path) -> list[S
         ACCURACY.write([run for run in records.runs if run.accuracy is not None], out),
         FAULTS.write([run for run in runs if run.grades is not None], out),
         CONFOUNDS.write(controlled_cells(runs, cells), out),
+        BENCHMARKS.write(benchmark_cells(runs, cells), out),
         SANITY.write(records.sanity, out),
         TRAJECTORY.write([run for run in runs if run.trajectory is not None], out),
         CAPABILITIES.write([run for run in runs if run.capabilities], out),

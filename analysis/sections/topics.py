@@ -16,6 +16,7 @@ from analysis.figures.style import Plot
 from analysis.figures.trajectory import trajectory_plots
 from analysis.sections.base import Part, Section, T, group_by_scale, write_part
 from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
+from analysis.tables.benchmarks import BenchmarkCell, benchmark_frame, benchmark_table
 from analysis.tables.confounds import ControlledCell, confound_frame, confound_tables
 from analysis.tables.drift import drift_frame, drift_table
 from analysis.tables.faults import fault_frame, fault_tables
@@ -68,6 +69,15 @@ ACCURACY = Topic[RunRecord](
     intro="Whether the answers are right: the untrained model and the trained policy on the same prompts.",
     tables=lambda runs: [accuracy_table(runs)],
     frame=accuracy_frame,
+)
+BENCHMARKS = Topic[BenchmarkCell](
+    id="benchmarks",
+    stem="benchmarks",
+    title="Arena-Hard, WildBench and AlpacaEval 2 by their own measures",
+    intro="The tables of win rates count every verdict once. These benchmarks count the verdicts of their judges by "
+    "rules of their own.",
+    tables=lambda cells: [benchmark_table(cells)],
+    frame=benchmark_frame,
 )
 CONFOUNDS = Topic[ControlledCell](
     id="confounds",

@@ -1,52 +1,88 @@
-"""The measures of Arena-Hard and WildBench, by their own rules, from the verdicts of their judges in a record."""
+"""The measures of Arena-Hard, WildBench and AlpacaEval 2, by their own rules, from the verdicts of their judges.
 
-from collections import defaultdict
-from collections.abc import Iterable
+    Arena-Hard score   100 times the policy's share of all points (`cme.judges.arena_hard`)
+    WB-Reward          100 times the policy's mean reward, from -1 to 1 (`cme.judges.wildbench`)
+    WB-Score           10 times the mean of (grade - 5) * 2 of the policy's responses (`cme.judges.wildbench`)
+    AlpacaEval 2       100 times the mean of the annotator's probability that the policy's response is the better one
+
+Each is a ratio of two sums over prompts, in the units of the leaderboards. Over several runs, such as seeds, it is the
+mean of the runs' measures.
+
+Deviations: the two responses are those of the policy and of the model it is compared with, where the leaderboards have
+fixed models; both orders count, where WildBench and AlpacaEval show a pair in one random order. WB-Score has the grades
+of a response from both orders.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan
 
 import numpy as np
+import pandas as pd
 
-from analysis.stats.intervals import Floats
-from cme.records import Verdict, scores
+from analysis.stats.intervals import Floats, bootstrap_interval
+
+Columns = Callable[[pd.DataFrame], "pd.Series[float]"]
 
 
-def arena_hard_score(verdicts: Iterable[Verdict]) -> float:
-    """The policy's share of all points, in percent (`cme.judges.arena_hard`).
+@dataclass(frozen=True)
+class Measure:
+    """`factor` times the sum of `value` over the sum of `weight`, of the scored verdicts of one judge.
 
-    A pair without a verdict in one of its orders is left out. Raises ValueError if no pair is left.
+    `whole_pairs`: a pair counts only if it is scored in every order in which it was judged.
     """
-    by_prompt: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        by_prompt[verdict.prompt_id].append(verdict)
-    scored = [
-        scores(verdict)
-        for games in by_prompt.values()
-        if all(game.scores is not None for game in games)
-        for verdict in games
-    ]
-    points = _table(scored, "arena_hard")
-    return 100 * float(points[:, 1].sum() / points.sum())
+
+    name: str
+    factor: float
+    value: Columns
+    weight: Columns
+    whole_pairs: bool = False
+
+    def estimate(self, verdicts: pd.DataFrame) -> tuple[float, float, float]:
+        """The mean of the runs' measures with its 95 % interval, bootstrapped over prompts; NaN without a verdict.
+
+        `verdicts` has the columns `run_id`, `prompt_id`, `score_start` and `score_policy` of `analysis.frames`.
+        """
+        unscored = verdicts["score_policy"].isna()
+        if self.whole_pairs:
+            unscored = unscored.groupby([verdicts["run_id"], verdicts["prompt_id"]]).transform("any")
+        scored = verdicts[~unscored]
+        if scored.empty:
+            return nan, nan, nan
+        sums = scored.assign(value=self.value(scored), weight=self.weight(scored)).pivot_table(
+            index="run_id", columns="prompt_id", values=["value", "weight"], aggfunc="sum", fill_value=0.0
+        )
+        values, weights = sums["value"].to_numpy(float), sums["weight"].to_numpy(float)
+
+        def measure(counts: Floats) -> Floats:
+            """The measure by the counts (R, P) of the prompts."""
+            with np.errstate(invalid="ignore"):  # NaN where a resample has no verdict of a run
+                return self.factor * ((counts @ values.T) / (counts @ weights.T)).mean(axis=1)
+
+        [estimate] = measure(np.ones((1, values.shape[1])))
+        return float(estimate), *bootstrap_interval(values.shape[1], measure)
 
 
-def wildbench_reward(verdicts: Iterable[Verdict]) -> float:
-    """WB-Reward: 100 times the policy's mean reward from -1 to 1, over the scored verdicts of `judge=wildbench`.
-
-    Raises ValueError if none is scored.
-    """
-    rewards = [scores(v) for v in verdicts if v.scores is not None]
-    return 100 * float(_table(rewards, "wildbench")[:, 1].mean())
+def _one(verdicts: pd.DataFrame) -> "pd.Series[float]":
+    return pd.Series(1.0, verdicts.index)
 
 
-def wildbench_score(verdicts: Iterable[Verdict]) -> float:
-    """WB-Score: 10 times the mean of (grade - 5) * 2 of the policy's responses, from `judge=wildbench_score`.
-
-    Raises ValueError if none is scored.
-    """
-    grades = [scores(v) for v in verdicts if v.scores is not None]
-    return 10 * float(((_table(grades, "wildbench_score")[:, 1] - 5) * 2).mean())
+def _policy(verdicts: pd.DataFrame) -> "pd.Series[float]":
+    return verdicts["score_policy"]
 
 
-def _table(rows: list[tuple[float, float]], judge: str) -> Floats:
-    """Scores (N, 2) of the other model and of the policy."""
-    if not rows:
-        raise ValueError(f"no verdict of judge={judge} is scored")
-    return np.array(rows)
+MEASURES = {
+    "arena_hard": Measure(
+        "Arena-Hard score (%)",
+        100,
+        value=_policy,
+        weight=lambda verdicts: verdicts["score_policy"] + verdicts["score_start"],
+        whole_pairs=True,
+    ),
+    "wildbench": Measure("WB-Reward", 100, value=_policy, weight=_one),
+    "wildbench_score": Measure(
+        "WB-Score", 10, value=lambda verdicts: (verdicts["score_policy"] - 5) * 2, weight=_one
+    ),
+    "alpaca_eval": Measure("AlpacaEval 2 win rate (%)", 100, value=_policy, weight=_one),
+}
+"""The measure of each judge, by its name."""

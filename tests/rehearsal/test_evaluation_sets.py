@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from math import isnan
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from samples import response, write_lines
 
-from analysis.stats.benchmarks import arena_hard_score, wildbench_reward, wildbench_score
+from analysis.stats.benchmarks import MEASURES
 from cme.data import arena_hard, wildbench
 from cme.judges.pairwise import VerdictLog, judge_pairs
-from cme.records import Pair, Prompt, Verdict, read_record
+from cme.records import Pair, Prompt, Verdict, read_record, scores
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.plan.estimate import bounds, judge_calls
 from experiments.run import judging, pipeline
-from tests.rehearsal.benchmark_server import BenchmarkServer, serving
+from tests.rehearsal.benchmark_server import BenchmarkServer
+from tests.rehearsal.stand_ins.judge_server import running
 
 ARENA = [
     {"uid": f"{n:016x}", "category": category, "subcategory": sub, "prompt": f"task {n}, {{first}}"}
@@ -67,7 +70,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchmarkServer]:
     monkeypatch.setenv("OPENAI_API_KEY", "dummy")
-    with serving() as one:
+    with running(BenchmarkServer()) as one:
         yield one
 
 
@@ -93,6 +96,13 @@ def judged(
 
 def pair(prompt_id: str, policy: int, start: int, text: str = "a prompt") -> Pair:
     return Pair(prompt_id, text, None, response("s" * start), response("p" * policy))
+
+
+def measure(judge: str, verdicts: list[Verdict]) -> float:
+    """The benchmark's measure of a run with these verdicts."""
+    rows = [("run", v.prompt_id, *scores(v)) for v in verdicts]
+    frame = pd.DataFrame(rows, columns=["run_id", "prompt_id", "score_start", "score_policy"])
+    return MEASURES[judge].estimate(frame)[0]
 
 
 def test_the_prompts_of_arena_hard(files: dict[str, str]) -> None:
@@ -189,7 +199,7 @@ def test_labels_of_arena_hard_are_verdicts_and_points(
         ("d", True, "second", (0.0, 1.0)),
         ("d", False, "first", (1.0, 0.0)),
     ]
-    assert arena_hard_score(verdicts) == pytest.approx(100 * (6 + 2 + 1 + 0) / (6 + 2 + 2 + 2))
+    assert measure("arena_hard", verdicts) == pytest.approx(100 * (6 + 2 + 1 + 0) / (6 + 2 + 2 + 2))
 
 
 def test_wildbench_sends_history_query_and_checklist(
@@ -238,7 +248,7 @@ def test_choices_of_wildbench_are_rewards(
         "first",
         "second",
     ]
-    assert wildbench_reward(verdicts) == pytest.approx(100 * (1 + 0.5 + 0 + 0 + 0.5 - 1) / 6)
+    assert measure("wildbench", verdicts) == pytest.approx(100 * (1 + 0.5 + 0 + 0 + 0.5 - 1) / 6)
     assert len(server.bodies) == 2 * 5, "no call for an empty response"
 
 
@@ -254,7 +264,7 @@ def test_grades_of_wildbench(files: dict[str, str], server: BenchmarkServer, tmp
         ("second", (1.0, 4.0)),
         ("tie", (5.0, 5.0)),
     ]
-    assert wildbench_score(verdicts) == pytest.approx(10 * ((8 - 5) * 2 + (1 - 5) * 2 + 0) / 3)
+    assert measure("wildbench_score", verdicts) == pytest.approx(10 * ((8 - 5) * 2 + (1 - 5) * 2 + 0) / 3)
     assert "begin_of_response_A" not in server.bodies[0]["messages"][0]["content"]
 
 
@@ -282,8 +292,7 @@ def test_a_reply_without_a_verdict_is_unscored(
         files, server, judge, [pair("wildbench-session0", 5, 4)], tmp_path, "judge.retries=0"
     )
     assert verdict.outcome == "unscored" and verdict.scores is None
-    with pytest.raises(ValueError, match="is scored"):
-        {"arena_hard": arena_hard_score, "wildbench": wildbench_reward}.get(judge, wildbench_score)([verdict])
+    assert isnan(measure(judge, [verdict]))
 
 
 def test_a_pair_without_a_label_in_one_order_has_no_points() -> None:
@@ -293,7 +302,7 @@ def test_a_pair_without_a_label_in_one_order_has_no_points() -> None:
         Verdict("b", True, "second", None, (0.0, 1.0)),
         Verdict("b", False, "tie", None, (0.5, 0.5)),
     ]
-    assert arena_hard_score(games) == pytest.approx(25.0)
+    assert measure("arena_hard", games) == pytest.approx(25.0)
 
 
 @pytest.mark.parametrize("judge", ["arena_hard", "wildbench", "wildbench_score"])

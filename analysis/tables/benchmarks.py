@@ -1,0 +1,132 @@
+"""Table of the measures of Arena-Hard, WildBench and AlpacaEval 2, beside our control of length for the last one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.frames import Frames
+from analysis.records.names import judge_label, place_names
+from analysis.stats.benchmarks import MEASURES
+from analysis.stats.length_controlled import NotAtHand, length_controlled
+from analysis.tables.cells import CELL, Cell
+from analysis.tables.confounds import ControlledCell, controlled_cells
+from analysis.tables.render import Entry, Table, format_interval, group_rows
+from cme.records import RunRecord
+
+ALPACA = "alpaca_eval"
+FAR_FROM_EQUAL = "fewer than 2.5 % of the pairs are at equal length or beyond it on one side"
+OWN, THEIRS = "win rate at equal length, ours (%)", "length-controlled win rate, alpaca-eval's (%)"
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkCell:
+    """A cell of a benchmark's judge, with both responses in each row of its verdicts."""
+
+    controlled: ControlledCell
+    verdicts: pd.DataFrame
+
+    @property
+    def scale(self) -> str:
+        """The scale of the cell."""
+        return self.controlled.scale
+
+
+def benchmark_of(cell: Cell) -> str:
+    """The name of a cell's judge; of a panel, that of the member."""
+    return cell.judge.rpartition(": ")[2]
+
+
+def benchmark_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[BenchmarkCell]:
+    """The cells whose judge is that of a benchmark; cells without a verdict that counts are left out."""
+    own = [cell for cell in cells if benchmark_of(cell) in MEASURES]
+    if not own:
+        return []
+    ids = {run for cell in own for run in cell.runs}
+    runs = [record for record in records if record.run_id in ids]
+    responses = Frames(runs).pairs[["run_id", "prompt_id", "start_response", "policy_response"]]
+    return [
+        BenchmarkCell(each, each.verdicts.merge(responses, "left", on=["run_id", "prompt_id"]))
+        for each in controlled_cells(runs, own)
+    ]
+
+
+def benchmark_frame(cells: Sequence[BenchmarkCell]) -> pd.DataFrame:
+    """One row per cell and measure, unrounded, with its 95 % interval where there is one.
+
+    `reason`: why there is no value (NaN).
+    """
+    rows: list[dict[str, Any]] = []
+    for each in cells:
+        cell, measure = each.controlled.cell, MEASURES[benchmark_of(each.controlled.cell)]
+        identity = {name: getattr(cell, name) for name in CELL}
+        counts = {"seeds": len(cell.runs), "prompts": each.verdicts["prompt_id"].nunique()}
+        measured = {measure.name: (*measure.estimate(each.verdicts), "")}
+        if benchmark_of(cell) == ALPACA:
+            ours = each.controlled.rates["length"]
+            reason = FAR_FROM_EQUAL if ours.extrapolated else ours.reason
+            rate = (nan, nan, nan) if reason else (ours.rate, ours.lo, ours.hi)
+            measured |= {OWN: (*rate, reason or ""), THEIRS: length_controlled_entry(each)}
+        for name, estimate in measured.items():
+            values = dict(zip(("value", "lo", "hi", "reason"), estimate, strict=True))
+            rows.append(identity | counts | {"measure": name} | values)
+    return pd.DataFrame(rows)
+
+
+def length_controlled_entry(cell: BenchmarkCell) -> tuple[float, float, float, str]:
+    """The mean of the runs' rates, without an interval, and why there is none."""
+    runs = [own for _, own in cell.verdicts.groupby("run_id")]
+    try:
+        return float(np.mean(length_controlled(runs))), nan, nan, ""
+    except NotAtHand as error:
+        return nan, nan, nan, str(error)
+
+
+def benchmark_table(cells: Sequence[BenchmarkCell]) -> Table:
+    """The benchmarks' measures of one scale: family, regime, method and judge in rows."""
+    frame = benchmark_frame(cells)
+    rows = [
+        [
+            *place_names(row["scale"], row["family"], row["regime"]),
+            *(
+                row["method"],
+                judge_label(row["judge"]),
+                row["measure"],
+                str(row["seeds"]),
+                str(row["prompts"]),
+            ),
+            Entry(value_text(row["value"], row["lo"], row["hi"])),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    notes = [
+        "By the benchmarks' own rules, in the units of their leaderboards: Arena-Hard score, the policy's share of all "
+        "points; WB-Reward, its mean reward from -100 to 100; WB-Score, its mean grade, rescaled to -80 to 100; "
+        "AlpacaEval 2 win rate, the annotator's mean probability that its response is the better one. The mean over "
+        "seeds, with a 95 % CI bootstrapped over prompts.",
+        "The other model is the untrained one and not that of a leaderboard, so the numbers are not a leaderboard's.",
+    ]
+    if ALPACA in {benchmark_of(each.controlled.cell) for each in cells}:
+        notes.append(
+            "Length-controlled, alpaca-eval's: `get_length_controlled_winrate` of the package, with the difficulty of "
+            "each instruction and verdicts on manipulated baselines; the mean of one fit per seed, without a CI. "
+            "Ours: the control of length in the section on judge bias, the same form without these terms."
+        )
+    notes += [f"n/a: {reason}." for reason in dict.fromkeys(frame["reason"]) if reason]
+    return Table(
+        name="benchmarks",
+        title=f"Measures of the benchmarks (scale: {cells[0].scale})",
+        header=("family", "regime", "reward", "judge", "measure", "seeds", "prompts", "value"),
+        groups=group_rows(rows),
+        notes=notes,
+    )
+
+
+def value_text(value: float, lo: float, hi: float) -> str:
+    """A value with its interval, such as 58.3 [52.1, 64.5]; n/a without one."""
+    if isnan(value):
+        return "n/a"
+    return f"{value:.1f}" if isnan(lo) else f"{value:.1f} {format_interval(lo, hi)}"
