@@ -52,15 +52,18 @@ class Measure:
         sums = scored.assign(value=self.value(scored), weight=self.weight(scored)).pivot_table(
             index="run_id", columns="prompt_id", values=["value", "weight"], aggfunc="sum", fill_value=0.0
         )
-        values, weights = sums["value"].to_numpy(float), sums["weight"].to_numpy(float)
+        values: Floats = sums["value"].to_numpy(float)
+        weights: Floats = sums["weight"].to_numpy(float)
+        prompts = len(sums["value"].columns)
 
         def measure(counts: Floats) -> Floats:
             """The measure by the counts (R, P) of the prompts."""
             with np.errstate(invalid="ignore"):  # NaN where a resample has no verdict of a run
-                return self.factor * ((counts @ values.T) / (counts @ weights.T)).mean(axis=1)
+                shares: Floats = (counts @ values.T) / (counts @ weights.T)
+            return self.factor * shares.mean(axis=1)
 
-        [estimate] = measure(np.ones((1, values.shape[1])))
-        return float(estimate), *bootstrap_interval(values.shape[1], measure)
+        [estimate] = measure(np.ones((1, prompts)))
+        return float(estimate), *bootstrap_interval(prompts, measure)
 
 
 def _one(verdicts: pd.DataFrame) -> "pd.Series[float]":

@@ -52,8 +52,8 @@ def spell_out(overrides: Sequence[str]) -> list[str]:
 
 
 def _key_and_value(text: str) -> tuple[str, Any] | None:
-    """The group or field that an override changes, and its value; None for options and for comma lists."""
-    if text.startswith("-"):
+    """The group or field that an override changes, and its value; None for options, deletions and comma lists."""
+    if text.startswith(("-", "~")) or "=" not in text:  # also the value of an option, as in `--cfg job`
         return None
     override = OverridesParser.create().parse_override(text)
     is_single = override.type == OverrideType.CHANGE and not override.is_sweep_override()

@@ -355,7 +355,8 @@ def test_every_number_has_a_lower_bound() -> None:
 
 def test_help_lists_groups_and_fields_with_their_help() -> None:
     text = help_text()
-    assert "reward: reward that the policy is trained on\n    reward=cme, " in text
+    summed = "several, as in [cme,length], are summed"
+    assert f"reward: reward that the policy is trained on; {summed}\n    reward=cme, " in text
     assert "trainer.beta (float = 0.0): weight of the KL penalty; at least 0" in text
     assert "selection.every (int | None = null): " in text and "data.eval_prompts (int): " in text
     assert "trainer.lora.r (int): rank" in text and "scale.name" in text

@@ -66,7 +66,16 @@ def test_a_launcher_composes_the_same() -> None:
 
 
 def test_other_overrides_stay_as_they_are() -> None:
-    words = ["-m", "--cfg", "reward=cme,random", "reward=cme", "seed=range(0,3)", "reward.clip=[-5,0]"]
+    words = [
+        "-m",
+        "--cfg",
+        "job",
+        "~data.oracle",
+        "reward=cme,random",
+        "reward=cme",
+        "seed=range(0,3)",
+        "reward.clip=[-5,0]",
+    ]
     assert spell_out(words) == words
 
 
@@ -96,7 +105,7 @@ def test_other_overrides_stay_as_they_are() -> None:
             ["reward.members.cme with granularity=token", "reward.members.cme.granularity=sequence"],
         ),
         (
-            ["reward=[cme,ground_truth]", "data=instructions", "scale=laptop"],
+            ["reward=[cme,ground_truth]", "data=instructions"],
             ["reward=cme+ground_truth", "data"],
         ),
         (["reward=weighted_sum"], ["reward=weighted_sum is unknown"]),
