@@ -59,8 +59,8 @@ class Measure:
         def measure(counts: Floats) -> Floats:
             """The measure by the counts (R, P) of the prompts."""
             with np.errstate(invalid="ignore"):  # NaN where a resample has no verdict of a run
-                shares: Floats = (counts @ values.T) / (counts @ weights.T)
-            return self.factor * shares.mean(axis=1)
+                means: Floats = ((counts @ values.T) / (counts @ weights.T)).mean(axis=1)
+            return self.factor * means
 
         [estimate] = measure(np.ones((1, prompts)))
         return float(estimate), *bootstrap_interval(prompts, measure)

@@ -4,7 +4,8 @@ Training prompts are those of UltraFeedback. The id of an evaluation prompt is `
 `hard_prompt` or `creative_writing`, decides what the judge is told (`cme.judges.arena_hard`).
 """
 
-from functools import partial
+from functools import partial, wraps
+from typing import Any
 
 from cme.data import files, ultrafeedback
 from cme.records import Prompt
@@ -22,38 +23,16 @@ copies = partial(ultrafeedback.copies, evaluation=SOURCE)
 PREFIX = "arena_hard"
 
 
-def load_prompts(
-    split: str,
-    count: int,
-    seed: int,
-    *,
-    tokenizer: str,
-    max_prompt_tokens: int,
-    path: str | None = None,
-    eval_path: str | None = None,
-    revision: str | None = None,
-    eval_revision: str | None = None,
-) -> list[Prompt]:
+@wraps(ultrafeedback.load_prompts, assigned=())  # the configuration is checked against its signature
+def load_prompts(split: str, count: int, seed: int, **arguments: Any) -> list[Prompt]:
     """A random sample of `count` prompts: of UltraFeedback for `train`, of Arena-Hard for `eval`.
 
-    Args:
-        tokenizer, max_prompt_tokens, path, revision: of the training prompts, as in `cme.data.ultrafeedback`.
-        eval_path: a local file or folder in the released format, instead of the hub.
-        eval_revision: a commit, tag or branch of Arena-Hard on the hub.
-
-    Raises ValueError for another split, for too few prompts, and as `files.read_rows` and `files.text`.
+    The arguments are those of `cme.data.ultrafeedback.load_prompts`; `eval_path` is a local file or folder in the
+    released format, `eval_revision` a commit, tag or branch of Arena-Hard on the hub. Raises as it does.
     """
     if split != "eval":
-        return ultrafeedback.load_prompts(
-            split,
-            count,
-            seed,
-            tokenizer=tokenizer,
-            max_prompt_tokens=max_prompt_tokens,
-            path=path,
-            revision=revision,
-        )
-    copy = files.Copy(SOURCE, eval_path, eval_revision)
+        return ultrafeedback.load_prompts(split, count, seed, **arguments)
+    copy = files.Copy(SOURCE, arguments.get("eval_path"), arguments.get("eval_revision"))
     rows = files.read_rows(copy)
     prompts = []
     for i in files.sample_rows(SOURCE, len(rows), count, seed):

@@ -6,7 +6,7 @@ finds the conversation and the checklist (`tasks`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import Any
 
 from cme.data import files, ultrafeedback
@@ -33,39 +33,16 @@ class Task:
     checklist: tuple[str, ...]
 
 
-def load_prompts(
-    split: str,
-    count: int,
-    seed: int,
-    *,
-    tokenizer: str,
-    max_prompt_tokens: int,
-    path: str | None = None,
-    eval_path: str | None = None,
-    revision: str | None = None,
-    eval_revision: str | None = None,
-) -> list[Prompt]:
+@wraps(ultrafeedback.load_prompts, assigned=())  # the configuration is checked against its signature
+def load_prompts(split: str, count: int, seed: int, **arguments: Any) -> list[Prompt]:
     """A random sample of `count` prompts: of UltraFeedback for `train`, of WildBench for `eval`.
 
-    Args:
-        tokenizer, max_prompt_tokens, path, revision: of the training prompts, as in `cme.data.ultrafeedback`.
-        eval_path: a local file or folder in the released format, instead of the hub.
-        eval_revision: a commit, tag or branch of WildBench on the hub.
-
-    Raises ValueError for another split, for too few prompts or a row that `tasks` refuses, and as `files.read_rows`,
-    `files.text` and `files.objects`.
+    The arguments are those of `cme.data.ultrafeedback.load_prompts`; `eval_path` is a local file or folder in the
+    released format, `eval_revision` a commit, tag or branch of WildBench on the hub. Raises as it does, and as `tasks`.
     """
     if split != "eval":
-        return ultrafeedback.load_prompts(
-            split,
-            count,
-            seed,
-            tokenizer=tokenizer,
-            max_prompt_tokens=max_prompt_tokens,
-            path=path,
-            revision=revision,
-        )
-    known = list(tasks(eval_path, eval_revision).items())
+        return ultrafeedback.load_prompts(split, count, seed, **arguments)
+    known = list(tasks(arguments.get("eval_path"), arguments.get("eval_revision")).items())
     return [_prompt(*known[i]) for i in files.sample_rows(SOURCE, len(known), count, seed)]
 
 
