@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
 
 from experiments.config.schema import WEIGHTED_SUM
 from experiments.config.validation import BadConfig
@@ -55,6 +56,9 @@ def _key_and_value(text: str) -> tuple[str, Any] | None:
     """The group or field that an override changes, and its value; None for options, deletions and comma lists."""
     if text.startswith(("-", "~")) or "=" not in text:  # also the value of an option, as in `--cfg job`
         return None
-    override = OverridesParser.create().parse_override(text)
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:  # Hydra says what is wrong with it
+        return None
     is_single = override.type == OverrideType.CHANGE and not override.is_sweep_override()
     return (str(override.key_or_group), override.value()) if is_single else None
