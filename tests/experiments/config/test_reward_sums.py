@@ -71,6 +71,7 @@ def test_other_overrides_stay_as_they_are() -> None:
         "--cfg",
         "job",
         "~data.oracle",
+        "reward.clip={",
         "reward=cme,random",
         "reward=cme",
         "seed=range(0,3)",
