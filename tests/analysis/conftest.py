@@ -1,13 +1,12 @@
 """Synthetic run records: whole, cheap, and with known verdicts."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from analysis.figures.style import Plot
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
@@ -122,15 +121,7 @@ def make_record() -> MakeRecord:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and saved as empty files, since drawing takes most of the time of a report."""
-
-    def save(plot: Plot, directory: Path) -> Path:
-        directory.mkdir(parents=True, exist_ok=True)
-        for kind in ("svg", "png"):
-            path = directory / f"{plot.name}.{kind}"
-            path.touch()
-        return path
-
-    monkeypatch.setattr(Plot, "save", save)
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: path.touch())
 
 
 @pytest.fixture(scope="session")

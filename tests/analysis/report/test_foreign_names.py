@@ -16,6 +16,7 @@ from cme.records import ExperimentRecord, write_record
 EVIL = "x/../../../../../../evil"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_name_leaves_the_folder(make_record, tmp_path: Path) -> None:
     names = {"scale": EVIL, "family": EVIL, "reward": EVIL, "verifier": EVIL, "judge": EVIL, "run_id": EVIL}
     runs = [make_record(), make_record(**names)]
