@@ -36,6 +36,8 @@ GIVEN = OFFLINE | LINEAR | {"per_device_train_batch_size": 2}  # six steps per e
 
 SAMPLED = LINEAR | {"per_device_train_batch_size": 4, "max_completion_length": 6, "learning_rate": 1e-2}
 
+Trained = tuple[TrainingResult, list[torch.Tensor]]
+
 
 class Case:
     """Trainings that differ only in whether they are interrupted."""
@@ -59,7 +61,7 @@ class Case:
 
     def __call__(
         self, where: Checkpointing | None, folder: str = "policy", *callbacks: TrainerCallback
-    ) -> tuple[TrainingResult, list[torch.Tensor]]:
+    ) -> Trained:
         policy = self.tiny("qwen")
         monitors = Monitors(self.tiny("qwen"), None, world.grade, every=2)
         job = TrainingJob(0, self.root / folder, self.save_every, None, where, callbacks, quiet=True)
@@ -92,7 +94,7 @@ class Case:
         return {p.name: (p / MARKER).exists() for p in found}
 
 
-def equal(a: tuple[TrainingResult, list[torch.Tensor]], b: tuple[TrainingResult, list[torch.Tensor]]) -> bool:
+def equal(a: Trained, b: Trained) -> bool:
     return replace(a[0], earlier=0.0) == replace(b[0], earlier=0.0) and all(
         torch.equal(x, y) for x, y in zip(a[1], b[1], strict=True)
     )
@@ -101,6 +103,22 @@ def equal(a: tuple[TrainingResult, list[torch.Tensor]], b: tuple[TrainingResult,
 @pytest.fixture
 def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]:
     return lambda method, **settings: Case(method, tiny, str(tiny_folder("llama")), tmp_path, **settings)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """What a training without interruptions gives, by method and settings; each is made once."""
+    made: dict[str, Trained] = {}
+
+    def result(method: str, **settings: Any) -> Trained:
+        if (key := f"{method} {settings}") not in made:
+            folder, verifier = tmp_path_factory.mktemp("whole"), str(tiny_folder("llama"))
+            made[key] = Case(method, lambda name: load(str(tiny_folder(name))), verifier, folder, **settings)(
+                None
+            )
+        return made[key]
+
+    return result
 
 
 @pytest.mark.parametrize(
@@ -118,10 +136,13 @@ def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]
     ],
 )
 def test_a_killed_training_ends_as_an_uninterrupted_one(
-    case: Callable[..., Case], method: str, settings: dict[str, Any], ends: list[int]
+    case: Callable[..., Case],
+    uninterrupted: Callable[..., Trained],
+    method: str,
+    settings: dict[str, Any],
+    ends: list[int],
 ) -> None:
-    training = case(method, **settings)
-    whole = training(None, "whole")
+    training, whole = case(method, **settings), uninterrupted(method, **settings)
     for end in ends:
         training.interrupted(end)
     again = training(training.where)
@@ -134,14 +155,15 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 @pytest.mark.parametrize("end", [1, 7])
-def test_a_signal_leaves_a_checkpoint_of_its_step(case: Callable[..., Case], method: str, end: int) -> None:
+def test_a_signal_leaves_a_checkpoint_of_its_step(
+    case: Callable[..., Case], uninterrupted: Callable[..., Trained], method: str, end: int
+) -> None:
     """Step 7 is in the middle of the second epoch, which has a different order of the data."""
     training = case(method)
     training.every = 100
-    whole = training(None, "whole")
     training.interrupted(end, signal.SIGTERM)
     assert training.checkpoints() == {f"checkpoint-{end}": True}
-    assert equal(whole, training(training.where))
+    assert equal(uninterrupted(method), training(training.where))
 
 
 @pytest.mark.parametrize("settings", [{"steps_per_generation": 2}, {"num_iterations": 2}])
@@ -155,10 +177,12 @@ def test_generated_completions_are_trained_on_before_a_checkpoint(
     assert equal(whole, training(training.where))
 
 
-def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) -> None:
+def test_checkpoints_change_nothing_and_two_are_kept(
+    case: Callable[..., Case], uninterrupted: Callable[..., Trained]
+) -> None:
     training = case("grpo")
     training.every = 2
-    assert equal(training(None, "whole"), training(training.where))
+    assert equal(uninterrupted("grpo"), training(training.where))
     assert training.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
 
 
@@ -237,10 +261,9 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
 
 
 def test_a_full_disk_ends_training_with_the_complete_checkpoints(
-    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+    case: Callable[..., Case], uninterrupted: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = case("grpo")
-    whole = training(None, "whole")
     full = SimpleNamespace(free=0)
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: full)
@@ -252,11 +275,11 @@ def test_a_full_disk_ends_training_with_the_complete_checkpoints(
         with pytest.raises(Unavailable, match="continues from the last complete checkpoint"):
             training(training.where)
     assert training.checkpoints() == {"checkpoint-3": True}
-    assert equal(whole, training(training.where))
+    assert equal(uninterrupted("grpo"), training(training.where))
 
 
 def test_a_disk_that_fills_while_a_checkpoint_is_written(
-    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+    case: Callable[..., Case], uninterrupted: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = case("sft")
     training.interrupted(4)
@@ -273,7 +296,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
         with pytest.raises(Unavailable, match=r"resume cannot be written .*: free some space there"):
             training(training.where)
     assert training.checkpoints() == {"checkpoint-3": True, "checkpoint-6": False}
-    assert equal(training(None, "whole"), training(training.where))
+    assert equal(uninterrupted("sft"), training(training.where))
 
 
 def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> None:
