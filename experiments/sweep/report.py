@@ -22,14 +22,14 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
         root: The folder of the results.
         cells: The overrides of each run by the path of its record, which need not exist.
     """
-    from analysis import build, check_judges, summarize  # imports matplotlib, which planning does not need
-
     finished = {path: words for path, words in cells.items() if path.exists()}
     if not finished:
         return
     if len(finished) > MAX_REPORTED:
         print(f"{len(finished)} runs are done: python -m analysis {root}")
         return
+    from analysis import build, check_judges, summarize  # imports matplotlib, which planning does not need
+
     sanity = {path: read_record(path, SanityRecord) for path in sorted(root.glob("sanity-*/sanity.json"))}
     checked = check_judges(sanity.values())
     judged = set()
