@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from analysis.claims.evidence import Evidence
-from analysis.claims.measures import Measure
 from analysis.claims.parts import Part, add_builds
 from analysis.claims.rules import UNTESTED, Quantifier, Result, Rule, decide
 from analysis.records.names import REGIMES, SCALES, generator_name, judge_label, sort_names
@@ -19,6 +18,21 @@ NO_FIGURE = "no published figure"
 RELEASED = "released"
 SOURCES = {RELEASED: "in the released evaluation", "imported": "in imported evaluations"}
 """How a verdict names evidence that is of no scale of this project."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity with its unit, and the comparisons of it that the evidence offers a rule.
+
+    `missing` is the reason if there are none; `note` is added to the reason of a verdict. `by_verdicts`: the quantity
+    is made of win rates, so a claim about it depends on their judge.
+    """
+
+    quantity: str
+    missing: str
+    parts: Callable[[Evidence, Rule], Sequence[Part]]
+    by_verdicts: bool = False
+    note: Callable[[Evidence, Sequence[Part]], str] = lambda *_: ""
 
 
 @dataclass(frozen=True)

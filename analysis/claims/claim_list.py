@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from analysis.claims import comparisons, judging, quality
 from analysis.claims import evidence as kinds
-from analysis.claims import measures as m
 from analysis.claims.claim import NO_FIGURE, Claim
 from analysis.claims.rules import above, below, between, differs, no_less, not_shown_above, same
 from analysis.records.published import (
@@ -42,7 +42,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "beats the untrained model",
             "CME beats the untrained model in four families (Qwen, Llama, Gemma, OLMo) and three regimes.",
-            m.win_rates(kinds.CME),
+            comparisons.win_rates(kinds.CME),
             above(50, MARGIN),
             f"{low} to {high} %, no interval",
             whole_grid=True,
@@ -52,7 +52,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "size of the gain",
             f"CME's win rates against the untrained model are {low} to {high} %.",
-            m.win_rates(kinds.CME),
+            comparisons.win_rates(kinds.CME),
             between(low, high),
             f"{low} to {high} %, no interval",
             paper_scale=True,
@@ -63,7 +63,7 @@ def training_claims() -> list[Claim]:
             "CME works",
             "CME gains more than training on a random reward, and more than ending earlier: it beats the untrained "
             "model's own responses cut at the end of their first sentence.",
-            m.works(kinds.CME),
+            comparisons.works(kinds.CME),
             better,
             where="not claimed in these words; a condition of every gain from CME",
             experiments=GRID,
@@ -71,7 +71,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "CME raises true quality",
             "Training on CME raises true quality, of greedy responses and of the completions sampled in training.",
-            m.QUALITY_GAINS,
+            quality.QUALITY_GAINS,
             above(0, QUALITY_MARGIN, 3),
             where="supported by win rates alone",
             experiments=GRID,
@@ -79,7 +79,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "majority vote fails",
             "Self-agreement can be gamed: training on the group's majority does worse than on a random reward.",
-            m.below_random(kinds.trained_with("majority vote", "majority_vote")),
+            comparisons.below_random(kinds.trained_with("majority vote", "majority_vote")),
             below(0, MARGIN),
             where="argued, not run",
             experiments=REWARDS,
@@ -88,7 +88,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "token entropy fails",
             "Rewarding the policy's own certainty (RENT) collapses: it does worse than a random reward.",
-            m.below_random(kinds.trained_with("token entropy", "token_entropy")),
+            comparisons.below_random(kinds.trained_with("token entropy", "token_entropy")),
             below(0, MARGIN),
             where="baselines",
             experiments=REWARDS,
@@ -96,7 +96,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than self-reference",
             "CME does better than rewards computed from the policy's own outputs.",
-            m.differences(kinds.CME, kinds.SELF_REFERENCE),
+            comparisons.differences(kinds.CME, kinds.SELF_REFERENCE),
             better,
             where="baselines; majority vote argued, not run",
             experiments=REWARDS,
@@ -104,7 +104,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than DPO and SFT",
             "CME does better than DPO on preference pairs and than SFT on the verifier's own generations.",
-            m.differences(kinds.CME, kinds.trained_with("DPO or SFT", "dpo", "sft")),
+            comparisons.differences(kinds.CME, kinds.trained_with("DPO or SFT", "dpo", "sft")),
             better,
             where="baselines",
             experiments=("rewards",),
@@ -112,7 +112,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than reverse KL",
             "CME does better than on-policy reverse KL (the verifier's minus the policy's own log-likelihood).",
-            m.differences(kinds.CME, kinds.trained_with("reverse KL", "reverse_kl")),
+            comparisons.differences(kinds.CME, kinds.trained_with("reverse KL", "reverse_kl")),
             better,
             where="ablations",
             experiments=("granularity", "rewards"),
@@ -120,7 +120,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "dense",
             "Dense CME, one value per token, does better than the scalar.",
-            m.differences(kinds.DENSE_CME, kinds.CME, "dense minus scalar"),
+            comparisons.differences(kinds.DENSE_CME, kinds.CME, "dense minus scalar"),
             better,
             where="ablations; the configurations say dense, a comment says that the released results are the scalar's",
             experiments=("granularity",),
@@ -128,28 +128,30 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "random-weight verifier",
             "Even a verifier with random weights beats the untrained model, so a win alone is no evidence for CME.",
-            m.win_rates(kinds.RANDOM_VERIFIER),
+            comparisons.win_rates(kinds.RANDOM_VERIFIER),
             above(50, MARGIN),
             f"{random} %",
         ),
         in_sweep(
             "stronger verifier",
             "A stronger verifier trains a better policy.",
-            m.strongest_verifier("strongest minus weaker, of one family that is not the generator's"),
+            comparisons.strongest_verifier(
+                "strongest minus weaker, of one family that is not the generator's"
+            ),
             better,
             f"Gemma: {weak} % with 270M, {strong} % with E4B",
         ),
         in_sweep(
             "the gain saturates",
             "Beyond a point a stronger verifier gains nothing more.",
-            m.strongest_verifier("strongest minus the next weaker one", next_only=True),
+            comparisons.strongest_verifier("strongest minus the next weaker one", next_only=True),
             same(MARGIN),
             f"{llama} % with Llama-3.2-1B-Instruct, {strong} % with gemma-4-E4B-it",
         ),
         in_sweep(
             "other family",
             "A verifier of another family does at least as well as one of the generator's own.",
-            m.other_family("other family minus own, verifiers of equal knowledge"),
+            comparisons.other_family("other family minus own, verifiers of equal knowledge"),
             no_less(MARGIN),
             f"own family {own}, others {others}",
         ),
@@ -157,7 +159,7 @@ def training_claims() -> list[Claim]:
             "norm of the advantages",
             "It matters whether advantages are divided by the group's standard deviation (group_std) or not "
             "(group_mean). The direction of the published collapse study is not known.",
-            m.setting_differences("trainer.scale_rewards", "group", "only centred minus divided"),
+            comparisons.setting_differences("trainer.scale_rewards", "group", "only centred minus divided"),
             differs(0, MARGIN),
             where="ablations, collapse study",
             experiments=("advantage_norm",),
@@ -166,7 +168,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "KL weight",
             "The weight of the KL penalty (0, 0.01, 0.1) hardly matters: the published cells have 0 or 0.01.",
-            m.setting_differences("trainer.beta", 0.0, "with the penalty minus without"),
+            comparisons.setting_differences("trainer.beta", 0.0, "with the penalty minus without"),
             same(MARGIN),
             f"{published_kl_weights()}; {NO_FIGURE}",
             where="ablations, main table's configurations",
@@ -177,7 +179,7 @@ def training_claims() -> list[Claim]:
             "The reward cannot be gamed because its verifier is independent: on facts that the generator's family has "
             "wrong, a policy trained with another family's verifier is right more often than one trained with its own "
             "family's.",
-            m.fact_test(
+            quality.fact_test(
                 "main test",
                 "other family minus own, on the facts that the generator's family alone has wrong",
             ),
@@ -189,7 +191,7 @@ def training_claims() -> list[Claim]:
             "cannot be gamed",
             "A policy does not learn the errors of an independent verifier: on facts that the verifier's family has "
             "wrong, it does not become worse than the untrained model.",
-            m.fact_test(
+            quality.fact_test(
                 "exchange of errors", "policy minus untrained model, on the facts that the verifier has wrong"
             ),
             no_less(QUALITY_MARGIN, 3),
@@ -200,7 +202,7 @@ def training_claims() -> list[Claim]:
             "no over-optimisation",
             "Training on CME does not overshoot: true quality does not fall as training goes on, neither for the "
             "completions sampled in training nor for the saved checkpoints' greedy responses.",
-            m.LATE_QUALITY,
+            quality.LATE_QUALITY,
             no_less(QUALITY_MARGIN, 3),
             where="central argument, not run",
             experiments=("overoptimisation",),
@@ -217,7 +219,7 @@ def mathematics_claims() -> list[Claim]:
         Claim(
             "mathematics improves",
             "Training on CME raises the accuracy on mathematics.",
-            m.accuracy_change(gain),
+            quality.accuracy_change(gain),
             above(0, 0),
             f"{row['before']} to {row['after_lowest']}-{row['after_highest']}, {row['problems']} problems",
             where="mathematics, MATH-500",
@@ -226,7 +228,7 @@ def mathematics_claims() -> list[Claim]:
         Claim(
             "whichever verifier",
             "It does so whichever verifier is used, even one worse at mathematics than the generator.",
-            m.accuracy_change(gain, with_random=False),
+            quality.accuracy_change(gain, with_random=False),
             above(0, 0),
             f"{format_range(after, 0)} % with verifiers that score {format_range(own, 0)} %",
             where="mathematics, verifier sweep",
@@ -247,21 +249,21 @@ def separation_claims() -> list[Claim]:
         claim(
             "the verifier separates",
             "The verifier's cross-entropy tells wrong responses from right ones.",
-            m.separation(" of wrong against right, whole response", verifier),
+            quality.separation(" of wrong against right, whole response", verifier),
             above(0.5, AUROC_MARGIN, 3),
             f"AUROC {format_range(published_auroc('ce_verifier_full'), 3)}, whole response",
         ),
         claim(
             "better than the generator",
             "The verifier's cross-entropy separates better than the generator's own.",
-            m.separation(", verifier minus generator, whole response", verifier, generator),
+            quality.separation(", verifier minus generator, whole response", verifier, generator),
             above(0, AUROC_MARGIN, 3),
             f"whole response {format_signed(full)}; answer {format_signed(span)}",
         ),
         claim(
             "the answer's span",
             "Over the answer's span the verifier separates better than over the whole response.",
-            m.separation(
+            quality.separation(
                 " of the verifier, answer minus whole response", "cross_entropy verifier answer", verifier
             ),
             above(0, AUROC_MARGIN, 3),
@@ -285,39 +287,39 @@ def evaluation_claims() -> list[Claim]:
         claim(
             "failed calls as ties",
             "A judge's failed calls change the result if they count as ties.",
-            m.FAILURES_AS_TIES,
+            judging.FAILURES_AS_TIES,
             above(NOTICEABLE, 0),
             f"{value['failed calls written as ties']:,.0f} failed calls written as ties, win rate "
             f"{value['win rate made of failed calls']:.1f} %",
             experiments=EVALUATIONS,
             quantifier="existential",
-            released=m.released_failures,
+            released=judging.released_failures,
         ),
         claim(
             "position",
             "A judge has a position bias: the response shown first wins more, or less, often than the other.",
-            m.FIRST_POSITION,
+            judging.FIRST_POSITION,
             differs(50, NOTICEABLE),
             f"first {first:,.0f}, second {second:,.0f} ({100 * first / (first + second):.1f} %), one order per pair",
             experiments=EVALUATIONS,
             quantifier="existential",
-            released=m.released_position,
+            released=judging.released_position,
         ),
         claim(
             "no interval",
             "Without intervals, some win rates pass for wins that are not.",
-            m.APPARENT_WINS,
+            judging.APPARENT_WINS,
             not_shown_above(50),
             f"none given; at 200 prompts ±{value['half-width of a 95 % interval']:g} points, at 805 "
             f"±{value['half-width of a 95 % interval at full size']:g}",
             experiments=(*GRID, "imported"),
             quantifier="existential",
-            released=m.released_wins,
+            released=judging.released_wins,
         ),
         claim(
             "length",
             "Trained policies write less than pretrained models, which run on to the limit.",
-            m.text_change(
+            judging.text_change(
                 "Change in length, in characters, on the same prompts",
                 kinds.PRETRAINED_CME,
                 lambda generation: float(len(generation.response)),
@@ -329,7 +331,7 @@ def evaluation_claims() -> list[Claim]:
         claim(
             "likelier text",
             "CME makes text likelier under an independent model, which judges prefer (arXiv 2410.21819).",
-            m.text_change(
+            judging.text_change(
                 "Change in surprisal under an independent language model, nats/token",
                 kinds.CME,
                 lambda generation: generation.surprisal,

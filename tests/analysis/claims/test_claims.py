@@ -11,7 +11,7 @@ from synthetic_records import separation_record
 
 from analysis.claims.claim_list import all_claims
 from analysis.claims.evidence import Evidence, knowledge_level
-from analysis.claims.measures import late_change
+from analysis.claims.quality import late_change
 from analysis.claims.rules import Result
 from analysis.records.read import Records
 from cme.records import (

@@ -1,0 +1,291 @@
+"""Measures of true quality, accuracy, facts and signals, each with its interval and its controls.
+
+`sampled` quality is that of the completions drawn in training, by step; `greedy` is that of one greedy response to each
+evaluation or selection prompt. They can differ, so every comparison names the one that it is about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isnan, nan
+
+import numpy as np
+
+from analysis.claims.claim import Measure
+from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
+from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, widest_part
+from analysis.claims.rules import NO_TRUTH, Rule
+from analysis.experiments.base import mean_over_seeds
+from analysis.experiments.independence import Facts, FactTest
+from analysis.records.builds import OFFSET
+from analysis.records.ceiling import EXACT_JUDGES
+from analysis.records.frames import WINDOW
+from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
+from analysis.stats.auroc import pooled_auroc, pooled_difference
+from analysis.stats.intervals import Floats
+from analysis.stats.metrics import across_seeds, difference_with_interval, tally
+from analysis.tables.accuracy import accuracy_frame
+from analysis.tables.cells import Cell, by_build, number_of_seeds, place
+from analysis.tables.separation import Separation
+from analysis.tables.trajectory import greedy_change, greedy_quality
+from cme.records import RunRecord, scores
+
+
+def quality_gains(evidence: Evidence, rule: Rule) -> list[Part]:
+    """Rise of true quality by training with CME, cell by cell: of greedy responses, and of sampled completions."""
+    parts = []
+    for cell in evidence.select(CME):
+        truth = evidence.control(cell, TRUTH)
+        for kind, rise in (("greedy", greedy_rise), ("sampled", sampled_rise)):
+            found = rise(cell, f"{place(cell)}: {kind}")
+            if found is not None:
+                part, start = found
+                control = None if truth is None else rise(truth, "")
+                parts.append(rule.restrict(part, None if control is None else control[0], 1 - start))
+    return parts
+
+
+QUALITY_GAINS = Measure(
+    "True quality (0 to 1) after training minus before",
+    "no run of CME with known true quality",
+    quality_gains,
+)
+
+
+def greedy_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
+    """The policy's true quality minus the untrained model's on the evaluation prompts, and the latter's."""
+    rows = [
+        (after - before, before, prompt, run.seed)
+        for run in cell.controls.runs
+        for prompt, (before, after) in greedy_qualities(run).items()
+    ]
+    if not rows:
+        return None
+    changes, starts, prompts, seeds = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
+    change = tally(changes.astype(float), prompts, seeds.astype(int))
+    value, lo, hi = difference_with_interval(change)
+    half, error = across_seeds(change)
+    part = widest_part(
+        name,
+        value,
+        (lo, hi, len(change.prompts) - 1),
+        (value - half, value + half, error.freedom),
+        len(change.prompts),
+        number_of_seeds(change),
+        error.floored,
+        [one.rate for one in by_build(change).values()],
+    )
+    return part, float(starts.astype(float).mean())
+
+
+def greedy_qualities(run: RunRecord) -> dict[str, tuple[float, float]]:
+    """True quality of the untrained model's and of the policy's greedy response by prompt; empty without the truth."""
+    if run.grades is not None:
+        graded = zip(run.pairs, run.grades.start, run.grades.policy, strict=True)
+        return {pair.prompt_id: (start.quality, policy.quality) for pair, start, policy in graded}
+    if run.judge not in EXACT_JUDGES:
+        return {}
+    return {verdict.prompt_id: scores(verdict) for verdict in run.verdicts if verdict.scores is not None}
+
+
+def sampled_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
+    """Mean true quality of the completions of the last steps minus that of the first ones, and the latter."""
+    ends = {}
+    for run in cell.controls.runs:
+        quality = sampled_quality(run)
+        if len(quality) >= 2 * WINDOW and not np.isnan(quality).all():
+            ends[run.seed] = float(np.nanmean(quality[:WINDOW])), float(np.nanmean(quality[-WINDOW:]))
+    if not ends:
+        return None
+    part = over_seeds(name, {seed: late - early for seed, (early, late) in ends.items()})
+    return part, float(np.mean([early for early, _ in ends.values()]))
+
+
+def sampled_quality(run: RunRecord) -> Floats:
+    """True quality of the sampled completions by step, NaN where it was not measured."""
+    return np.array(run.history.get("quality", []), dtype=float)
+
+
+def over_seeds(name: str, values: Mapping[int, float]) -> Part:
+    """The mean of a value by seed, with its interval over seeds alone."""
+    build_numbers = sorted({seed // OFFSET for seed in values})
+    by_build = [
+        float(np.mean([v for seed, v in values.items() if seed // OFFSET == build]))
+        for build in build_numbers
+    ]
+    return Part(
+        name,
+        *mean_over_seeds(values.values()),
+        0,
+        len({seed % OFFSET for seed in values}),
+        "seeds",
+        freedom=max(1, len(values) - 1),
+        by_build=tuple(by_build),
+    )
+
+
+def late_quality(evidence: Evidence, rule: Rule) -> list[Part]:
+    """True quality late in long trainings with CME minus that at a quarter: sampled, and greedy if saved.
+
+    A place counts where training on the ground truth keeps its quality: otherwise the fall is that of the training.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    truths: dict[str, list[RunRecord]] = {}
+    for run in evidence.runs:
+        where = generator_name(run.family, run.regime)
+        if run.reward == "cme":
+            groups.setdefault((where, f"{where}, verifier {verifier_name(run.verifier)}"), []).append(run)
+        elif run.reward == TRUTH:
+            truths.setdefault(where, []).append(run)
+    parts = []
+    for (where, name), runs in groups.items():
+        controls = late_parts("", truths.get(where, []))
+        for kind, part in late_parts(name, runs).items():
+            reason = "" if kind in controls else NO_TRUTH
+            if not reason and rule.sides([controls[kind]]) != ["supports"]:
+                reason = f"quality falls with the ground truth too: {rule.format(controls[kind])}"
+            parts.append(replace(part, insensitive=reason))
+    return parts
+
+
+LATE_QUALITY = Measure(
+    "True quality (0 to 1) late in training minus that at a quarter of it",
+    "no long run of CME with measured true quality",
+    late_quality,
+)
+
+
+def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
+    """The change of `sampled` and of `greedy` quality late in some trainings."""
+    parts = {}
+    if changes := {run.seed: change for run in runs if not isnan(change := late_change(run))}:
+        parts["sampled"] = over_seeds(f"{name}: sampled", changes)
+    if saved := [run for run in runs if len(greedy_quality(run)) > 2]:
+        steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in saved}
+        early = {run: min(step for step in own if step >= max(own) / 4) for run, own in steps.items()}
+        prompts = {prompt for run in saved if run.trajectory for prompt in run.trajectory.prompts}
+        seeds, freedom = len({run.seed % OFFSET for run in saved}), max(1, len(saved) - 1)
+        value, lo, hi, floored = greedy_change(saved, early)
+        scope = PROMPTS_AND_SEEDS
+        parts["greedy"] = Part(
+            f"{name}: greedy", value, lo, hi, len(prompts), seeds, scope, freedom, floored=floored
+        )
+    return parts
+
+
+def late_change(run: RunRecord) -> float:
+    """Mean sampled quality over the last tenth of the steps minus that around a quarter of them; NaN if unknown."""
+    quality = sampled_quality(run)
+    tenth, quarter = len(quality) // 10, len(quality) // 4
+    if not tenth or np.isnan(quality).all():
+        return nan
+    first = quarter - tenth // 2
+    return float(np.nanmean(quality[-tenth:]) - np.nanmean(quality[first : first + tenth]))
+
+
+def accuracy_change(published: str, with_random: bool = True) -> Measure:
+    """The paired change of pass@1 of every cell of CME by verifier.
+
+    The published sweep has no verifier with random weights, so the claim about it leaves them out. `published` is the
+    published change, beside which the note states the change that these runs detect.
+    """
+
+    def parts(evidence: Evidence, rule: Rule) -> list[Part]:
+        measured = [run for run in (*evidence.runs, *evidence.controls) if run.accuracy is not None]
+        truth = accuracy_parts([run for run in measured if run.reward == TRUTH_ANSWER])
+        found = []
+        runs = [run for run in evidence.runs if run in measured and run.reward.startswith("cme")]
+        for verifier in sort_names(run.verifier for run in runs if with_random or run.verifier != "random"):
+            own = accuracy_parts([run for run in runs if run.verifier == verifier])
+            for (where, method), (part, room) in own.items():
+                control = next((one for (there, _), (one, _) in truth.items() if there == where), None)
+                named = replace(part, name=f"{where} {method}, verifier {verifier_name(verifier)}")
+                found.append(rule.restrict(named, control, room))
+        return found
+
+    def note(_: Evidence, parts: Sequence[Part]) -> str:
+        detectable = [part.detectable for part in parts if not isnan(part.lo)]
+        if not detectable:
+            return ""
+        ends = dict.fromkeys(f"{end:.0f}" for end in (min(detectable), max(detectable)))
+        return (
+            f"With 80 % power these runs detect a change of {' to '.join(ends)} points; the published change is "
+            f"{published}."
+        )
+
+    quantity = "Change of pass@1, in points, on the same prompts"
+    return Measure(quantity, "no run of CME on mathematics", parts, note=note)
+
+
+def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Part, float]]:
+    """The change of pass@1 of the final policies, and the room above the untrained model, by place and method."""
+    found = {}
+    for row in accuracy_frame(runs).to_dict("records") if runs else []:
+        if row["policy"] != "final":
+            continue
+        part = widest_part(
+            "",
+            100 * row["change"],
+            (100 * row["change_lo"], 100 * row["change_hi"], row["prompts"] - 1),
+            (100 * row["across_seeds_lo"], 100 * row["across_seeds_hi"], row["seeds"] - 1),
+            row["prompts"],
+            row["seeds"],
+            row["floored"],
+        )
+        where = f"{plain_name(row['data'])}: {generator_name(row['family'], row['regime'])}"
+        found[where, row["method"]] = part, 100 * (1 - float(row["before"]))
+    return found
+
+
+def fact_test(question: str, what: str) -> Measure:
+    """A test of `analysis.experiments.independence`: a difference of shares of right facts, by family and build."""
+
+    def parts(evidence: Evidence, rule: Rule) -> list[Part]:
+        facts = Facts(evidence.runs)
+        tests = [test for test in facts.tests if test.question == question and test.values]
+        seeds = len({run.seed % OFFSET for run in evidence.runs})
+        return [
+            Part(
+                f"{test.one} minus {test.other}, {test.group} facts",
+                *test.estimate,
+                0,
+                seeds,
+                "families, builds",
+                freedom=max(1, len(test.values) - 1),
+                insensitive=test.untestable or without_room(facts, test, rule),
+            )
+            for test in tests
+        ]
+
+    return Measure(
+        f"Share of the facts that greedy responses have right: {what}",
+        "no run with a verifier of another family whose false beliefs are recorded",
+        parts,
+    )
+
+
+def without_room(facts: Facts, test: FactTest, rule: Rule) -> str:
+    """Why even a perfect policy (or, if the claim is that none becomes worse, the worst) would not pass the margin."""
+    shares = facts.shares[test.other, test.group]
+    reference = float(np.mean([shares[unit] for unit in test.values]))
+    room, policy = (reference, "the worst") if rule.control == "gain" else (1 - reference, "a perfect")
+    if room > rule.margin:
+        return ""
+    return f"even {policy} policy would differ by {room:.{rule.decimals}f} only"
+
+
+def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
+    """AUROC of a signal for wrong against right responses, or its difference from another signal's, by record."""
+
+    def parts(evidence: Evidence, _: Rule) -> list[Part]:
+        found = []
+        for one in map(Separation, evidence.separation):
+            if signal in one.values and (not baseline or baseline in one.values):
+                wins = one.wins(signal, baseline) if baseline else one.wins(signal)
+                auroc = pooled_difference(*wins) if baseline else pooled_auroc(wins[0])
+                name = f"{plain_name(one.record.data)}: {one.name}, verifier {verifier_name(one.record.verifier)}"
+                freedom = max(1, auroc.prompts - 1)
+                found.append(Part(name, auroc.value, auroc.lo, auroc.hi, auroc.prompts, 1, freedom=freedom))
+        return found
+
+    missing = "no record of separation has these signals over these spans"
+    return Measure(f"Pooled AUROC{quantity}", missing, parts)
