@@ -181,3 +181,11 @@ def finished(
         return cell(*overrides)
 
     return arguments
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and saved as empty files, since drawing takes most of the time of a report."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: path.touch())

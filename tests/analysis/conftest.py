@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
@@ -116,12 +115,6 @@ def record(
 def make_record() -> MakeRecord:
     """The builder of synthetic records."""
     return record
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made and saved as empty files, since drawing takes most of the time of a report."""
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: path.touch())
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from experiments.__main__ import main
 from experiments.sweep import ledger, report, runner
 from experiments.sweep.ledger import Entry
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_each_line_begins_with_what_differs(
     make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]

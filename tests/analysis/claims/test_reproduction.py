@@ -134,6 +134,7 @@ def test_the_list_names_the_files_that_there_are(tmp_path: Path) -> None:
     assert files["baselines' own settings"] == "-"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_writes_the_page_beside_the_report(
     make_record: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

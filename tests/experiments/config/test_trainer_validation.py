@@ -111,6 +111,7 @@ def test_samples_without_a_reward_give_a_warning(
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_has_all_trainers(
     run_of: Callable[..., Run], cell: Cell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
