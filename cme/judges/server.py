@@ -158,7 +158,10 @@ class ServerJudge(Judge):
         blue, chair = Generation("Blue.", True, 2), Generation("A chair.", True, 3)
         verdict = trial.compare(Prompt("trial", "Name a colour."), blue, chair)
         if verdict.outcome == "unscored":
-            raise Unavailable(f"{self._client.where} gives no verdict on a trial pair: {verdict.reason}")
+            raise Unavailable(
+                f"{self._client.where} gives no verdict on a trial pair: {verdict.reason}; correct that and repeat the "
+                "command, or use another judge"
+            )
 
     def resume(self, calls: int, usd: float) -> None:
         """Count the spending of earlier runs against the budget."""

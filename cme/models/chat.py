@@ -113,11 +113,17 @@ def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the special token that the chat template writes behind an assistant's message.
 
     Without a template, or with one that writes no special token there, it is the end-of-text token. Raises ValueError
-    if there is neither.
+    if there is neither, and for a template that leaves out the user's or the assistant's message.
     """
     if tokenizer.chat_template is not None:
-        conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zqz"}]
+        conversation = [{"role": "user", "content": "xqx"}, {"role": "assistant", "content": "zqz"}]
         rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
+        for role, text in (("user", "xqx"), ("assistant", "zqz")):
+            if text not in rendered:
+                raise ValueError(
+                    f"the chat template of {tokenizer.name_or_path} leaves out the {role}'s message; correct "
+                    "chat_template in the files of its tokenizer, or delete it there, for Alpaca's plain format"
+                )
         special = special_ids(tokenizer)
         for token_id in tokenizer(rendered.rsplit("zqz", 1)[1], add_special_tokens=False)["input_ids"]:
             if token_id in special:

@@ -183,6 +183,7 @@ def test_weights_are_required_unless_only_the_tokenizer_is_loaded(
         ("config.json", '{"model_type": "llama", "vocab_size": "x"}', "vocab_size"),
         ("chat_template.jinja", "{{ 1 / 0 }}", "ZeroDivisionError"),
         ("chat_template.jinja", "{{ raise_exception('no assistant, please') }}", "no assistant, please"),
+        ("chat_template.jinja", "", "leaves out the user's message; correct chat_template"),
     ],
 )
 def test_an_error_of_loading_is_one_line_with_its_innermost_cause(

@@ -10,6 +10,7 @@ import pytest
 
 from cme.models.packages import cache_dir
 from tests.rehearsal.__main__ import PARTS
+from tests.rehearsal.parts import Rehearsal
 from tests.rehearsal.stand_ins import checkpoints as stand_in_checkpoints
 from tests.rehearsal.stand_ins import data_sets, hub_cache, texts
 from tests.rehearsal.stand_ins.hub_cache import HubCache
@@ -49,6 +50,13 @@ def snapshot(checkpoints: HubCache) -> Callable[[str], str]:
 def local_copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small local files in the data sets' formats."""
     return data_sets.write_local_copies(tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="session")
+def rehearsal(hub: HubCache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """The parts of the rehearsal, each run once."""
+    with serving() as server:
+        yield Rehearsal(hub, server, tmp_path_factory.mktemp("rehearsal"))
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """The parts of the rehearsal: the commands of scale=paper as users type them, with fewer steps, prompts and tokens."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cme.records import RunRecord, read_record
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import JudgeServer
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reproduce.md"
 STEPS, TOKENS, PROMPTS = 2, 24, 6
 RUN = (sys.executable, "run.py")
 LAUNCHED = (
@@ -30,8 +34,13 @@ FAST = (
 GRPO = (*TRAINING, *FAST, f"trainer.max_completion_length={TOKENS}")
 CAPABILITIES = ("capabilities.tasks=[gsm8k,hendrycks_math500]", "capabilities.limit=1")
 NO_EXTRAS = ("capabilities=none",)
-MATH = ("family=qwen_math", "regime=pretrained", "verifier=qwen_math")
-CORRECTNESS = ("judge=correctness", "judge@selection.judge=correctness")
+
+
+def page_commands() -> list[str]:
+    """The commands of docs/reproduce.md, in their order: the lines of its code blocks without their comments."""
+    blocks = PAGE.read_text().split("\n```\n")[1::2]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [command for line in lines if (command := re.sub(r"\s+#.*", "", line).strip())]
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,20 @@ class Part:
         words: the command's words, but for the judges' addresses and the results directory.
         judges: the fields that take a judge's address, each with the maker that it is the address of.
         start: what starts the command.
+        typed: the command of docs/reproduce.md that this is in reduced form; empty for any other.
     """
 
     words: tuple[str, ...]
     judges: Mapping[str, str]
     start: tuple[str, ...] = RUN
+    typed: str = ""
+
+
+def of_page(command: str, *reduced: str, judges: Mapping[str, str] | None = None) -> Part:
+    """A command of docs/reproduce.md and what reduces it, run by this Python and without vLLM, which needs a GPU."""
+    words = shlex.split(command.replace(".venv/bin/python", sys.executable))
+    kept = [word for word in words if word != "trainer.use_vllm=true"]
+    return Part((*kept, *reduced), judges or {}, (), command)
 
 
 GPT = {"judge.base_url": "openai", "selection.judge.base_url": "openai"}
@@ -61,10 +79,37 @@ SEVERAL_REWARDS = (
     "reward=cme,reverse_kl,token_entropy,token_entropy_last,self_certainty,semantic_entropy,random"
 )
 
+MAIN_TABLE_COMMAND = (
+    ".venv/bin/python run.py -m experiment=main_table scale=paper judge=panel trainer.use_vllm=true"
+)
+ONE_CELL_COMMAND = "docs/recipes/one-cell.sh trainer.use_vllm=true judge.max_usd=20"
+
 PARTS: dict[str, Part] = {
-    "main table": Part(
-        ("-m", "experiment=main_table", "scale=paper", "judge=panel", *GRPO, *SELECTION, *CAPABILITIES), PANEL
+    "plan of a cell": of_page("docs/recipes/llama-instruct.sh plan=true"),
+    "plan": of_page(
+        ".venv/bin/python run.py -m experiment=main_table scale=paper comparators=paper judge=panel plan=true"
     ),
+    "main table": of_page(MAIN_TABLE_COMMAND, *GRPO, *SELECTION, *CAPABILITIES, judges=PANEL),
+    "main table by a launcher": of_page(
+        MAIN_TABLE_COMMAND.replace("-m ", "-m hydra/launcher=local "),
+        *(*GRPO, *SELECTION, *CAPABILITIES),
+        judges=PANEL,
+    ),
+    "judge sanity": of_page(
+        ".venv/bin/python run.py experiment=judge_sanity scale=paper family=llama regime=instruct judge=gpt_5_2 "
+        "selection.every=null capabilities=none",
+        *EVALUATION,
+        judges=GPT,
+    ),
+    "status": of_page(".venv/bin/python -m experiments status"),
+    "resume": of_page(".venv/bin/python -m experiments resume"),
+    "recipe of mathematics": of_page("docs/recipes/mathematics.sh trainer.use_vllm=true", *GRPO),
+    "separation": of_page(
+        ".venv/bin/python run.py -m experiment=separation scale=paper",
+        *(*EVALUATION, "trainer.num_generations=4"),
+    ),
+    "one cell": of_page(ONE_CELL_COMMAND, *GRPO, judges=GPT),
+    "one cell, random weights": of_page(f"{ONE_CELL_COMMAND} verifier=random", *GRPO, judges=GPT),
     "second judge": Part(
         (
             *("scale=paper", "family=llama", "regime=instruct", "comparators=paper", *GRPO, *SELECTION),
@@ -101,32 +146,11 @@ PARTS: dict[str, Part] = {
         {"judge.base_url": "openai"},
     ),
     "mathematics": Part(("-m", "experiment=math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}),
-    "AMC and AIME": Part(
-        (
-            *("-m", "scale=paper", *MATH, "data=math_amc23,math_aime24", *CORRECTNESS, "reward=cme_whole"),
-            *(*GRPO, *NO_EXTRAS, "selection.every=null"),
-        ),
-        {},
-    ),
     "verifier sweep": Part(
         ("-m", "experiment=verifier_sweep", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), GPT
     ),
     "verifier sweep of mathematics": Part(
         ("-m", "experiment=verifier_sweep_math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}
-    ),
-    "judge sanity": Part(
-        (
-            "experiment=judge_sanity",
-            "scale=paper",
-            "family=llama",
-            "regime=instruct",
-            *EVALUATION,
-        ),
-        GPT,
-    ),
-    "separation": Part(
-        ("-m", "experiment=separation", "scale=paper", *EVALUATION, "trainer.num_generations=4"),
-        {},
     ),
     # on the bundled instructions: the paper's data have no reference answers
     "reward probe": Part(
@@ -134,7 +158,6 @@ PARTS: dict[str, Part] = {
         GPT,
         EXPERIMENTS,
     ),
-    "plan": Part(("-m", "experiment=main_table", "scale=paper", "plan=true"), {}),
     "two processes": Part((*LLAMA, *GRPO, "seed=7"), GPT, LAUNCHED),
 }
 
@@ -163,12 +186,42 @@ def run_command(command: list[str], cache: HubCache, timeout: float = 3600) -> D
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable,  # of the recipes
     }
     before = _cpu_seconds_of_children()
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr, _cpu_seconds_of_children() - before)
+
+
+class Rehearsal:
+    """Runs each part once and reads its records."""
+
+    def __init__(self, cache: HubCache, server: JudgeServer, folder: Path) -> None:
+        self.cache, self.server, self.folder = cache, server, folder
+        self.done: dict[str, Done] = {}
+
+    def results(self, part: str) -> Path:
+        """The results directory of a part."""
+        return self.folder / part.replace(" ", "-")
+
+    def run(self, part: str, *further: str) -> Done:
+        """A part, which must succeed."""
+        if part not in self.done:
+            self.done[part] = done = run_part(part, self.cache, self.server, self.results(part), *further)
+            print(f"{part}: {done.cpu_seconds:.0f} s of CPU")
+            assert done.code == 0, done.stderr[-3000:]
+        return self.done[part]
+
+    def records(self, part: str) -> list[RunRecord]:
+        """The run records of a part."""
+        self.run(part)
+        return [read_record(path) for path in sorted(self.results(part).glob("*/record.json"))]
+
+    def snapshot(self, name: str) -> str:
+        """The folder of a checkpoint."""
+        return str(self.cache.snapshot(name))
 
 
 def _cpu_seconds_of_children() -> float:

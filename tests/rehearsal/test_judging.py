@@ -179,6 +179,12 @@ def test_a_judge_by_labels_needs_log_probabilities(judge_server: JudgeServer) ->
         judge.probe()
 
 
+def test_a_judge_that_cannot_be_reached_is_one_sentence_with_a_remedy() -> None:
+    judge = make_judge(GPT, "judge.base_url=http://127.0.0.1:9/v1", "judge.retries=0")
+    with pytest.raises(Unavailable, match=r"127.0.0.1:9/v1 .*ConnectError.*; correct that .*another judge$"):
+        judge.probe()
+
+
 @pytest.mark.parametrize(
     ("maker", "judge"), [("openai", GPT), ("openai", "judge=gpt_5"), ("anthropic", CLAUDE)]
 )

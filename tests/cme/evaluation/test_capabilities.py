@@ -14,7 +14,7 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict
 from samples import all_prompts
-from scripted import published_copy
+from scripted import forced, logits_of, published_copy
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint, load
@@ -153,6 +153,25 @@ def test_no_field_of_the_hubs_generation_config_changes_a_response(
         checkpoint.model.generate = recorded  # type: ignore[method-assign]
         capabilities.measure(checkpoint, ["world_steps"], chat_template=False, limit=4, batch_size=4)
     assert len(written) == 2 and written[0] == written[1]
+
+
+@pytest.mark.parametrize("ending", ["<|endoftext|>", "<|im_end|>"])
+def test_a_response_ends_at_every_end_token(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """The generation config of the checkpoint ends at the first, its chat template at the second."""
+    from lm_eval.models.huggingface import HFLM
+
+    checkpoint, replies = tiny("qwen"), []
+    generate_until = HFLM.generate_until
+
+    def watched(self: HFLM, *arguments: Any, **settings: Any) -> list[str]:
+        replies.extend(generate_until(self, *arguments, **settings))
+        return replies
+
+    monkeypatch.setattr(HFLM, "generate_until", watched)
+    script = checkpoint.tokenizer.convert_tokens_to_ids(["a", "b", ending, "c", "a", "b"])
+    with forced(checkpoint.model, logits_of(script, checkpoint.model)):
+        capabilities.measure(checkpoint, ["world_steps"], chat_template=True, limit=1, batch_size=1)
+    assert replies == ["ab"]
 
 
 @torch.no_grad()

@@ -94,6 +94,24 @@ def test_a_template_without_an_end_falls_back_to_the_end_of_text(tiny: Tiny) -> 
         chat.end_of_turn_id(tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("template", "role"),
+    [
+        ("", "user"),
+        ("\n", "user"),
+        ("answer: {{ messages[-1]['content'] }}", "user"),
+        ("{{ messages[0]['content'] }}<|im_end|>", "assistant"),
+    ],
+)
+def test_a_template_that_leaves_out_a_message_is_refused(tiny: Tiny, template: str, role: str) -> None:
+    """Its prompts would have no question."""
+    tokenizer = tiny("qwen").tokenizer
+    tokenizer.chat_template = template
+    named = rf"chat template of {tokenizer.name_or_path} leaves out the {role}'s message; .*delete it there"
+    with pytest.raises(ValueError, match=named):
+        chat.end_of_turn_id(tokenizer)
+
+
 def test_an_end_of_turn_need_not_be_named(tiny_folder: Callable[..., Path]) -> None:
     """Gemma 3's tokenizer marks `<end_of_turn>` as special but names only `<bos>`, `<eos>` and the like."""
     tokenizer = PreTrainedTokenizerFast(
