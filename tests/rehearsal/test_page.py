@@ -84,7 +84,7 @@ def test_finished_cells_are_recognized(rehearsal: Rehearsal) -> None:
     recipe = [ON_STAND_INS.split()[0], *addresses, *GRPO, *SELECTION, *CAPABILITIES, f"results_dir={results}"]
     done = run_command(recipe, rehearsal.cache)
     assert done.code == 0, done.stderr[-3000:]
-    assert re.search(r"\b9 done\b", run("status"))
+    assert re.search(r"^main_table +paper +9 .* 9$", run("status"), re.MULTILINE)
     run("resume")
     assert contents(results) == before
 
