@@ -103,6 +103,10 @@ def test_the_costs_of_the_other_recipes_are_on_the_page() -> None:
     expected, most = usd.split("-")
     assert f"{expected} USD for {calls:,} calls of gpt-5.2; at most" in PAGE
     assert f"(5 hours, {most} USD)" in PAGE
+    [control] = compose(ROOT / "docs" / "recipes" / "one-cell.sh", "verifier=random")
+    # the comparisons of the untrained model are those of the cell
+    _, usd_of_control = estimate.judge_calls(control, estimate.bounds(control)[1], with_start=False)
+    assert f"the control, about {3 * 2.5 + usd_of_control:.0f}\nUSD more" in PAGE
     disk, memory = resources(compose(ROOT / "docs" / "recipes" / "mathematics.sh")[0])
     assert f"{memory} GiB and {disk} GB of disk" in PAGE.replace("\n", " ")
 
