@@ -1,6 +1,7 @@
 """The record of one run, and its parts."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -259,7 +260,7 @@ class RunRecord(Strict):
         ]
 
     def check(self) -> None:
-        """Raise ValueError unless every part has one entry per pair or prompt, and names are distinct."""
+        """Raise ValueError unless every part has one entry per pair, prompt or step, and names are distinct."""
         by_pair: dict[str, Sequence[Any] | None] = {
             "verifier_responses": self.verifier_responses,
             "verifier_quality": self.verifier_quality,
@@ -278,6 +279,12 @@ class RunRecord(Strict):
         for comparison in self.comparisons or []:
             by_pair[f"comparisons.{comparison.name}.responses"] = comparison.responses
         check_lengths(by_pair, len(self.pairs), "pairs")
+        if self.history:
+            steps = len(self.history.get("step", []))
+            check_lengths(
+                {f"history.{name}": column for name, column in self.history.items()}, steps, "steps"
+            )
+        self._check_prompt_ids()
         if self.trajectory is not None:
             by_prompt: dict[str, Sequence[Any] | None] = {
                 "trajectory.start_quality": self.trajectory.start_quality
@@ -294,6 +301,22 @@ class RunRecord(Strict):
             raise ValueError(
                 f"judge and further_judges are named {', '.join(judges)}; give each a different name"
             )
+
+    def _check_prompt_ids(self) -> None:
+        """Raise ValueError unless the pairs have distinct prompt ids, and each verdict has that of a pair."""
+        ids = Counter(pair.prompt_id for pair in self.pairs)
+        if twice := [prompt_id for prompt_id, count in ids.items() if count > 1]:
+            raise ValueError(f"several pairs have the prompt_id {twice[0]!r}; each pair needs its own")
+        given = {"verdicts": self.verdicts}
+        given |= {f"further_judges.{one.name}.verdicts": one.verdicts for one in self.further_judges or []}
+        for comparison in self.comparisons or []:
+            given[f"comparisons.{comparison.name}.policy"] = comparison.policy
+            given[f"comparisons.{comparison.name}.start"] = comparison.start or []
+        if self.selected is not None:
+            given["selected.verdicts"] = self.selected.verdicts or []
+        for field, verdicts in given.items():
+            if unknown := [verdict.prompt_id for verdict in verdicts if verdict.prompt_id not in ids]:
+                raise ValueError(f"{field} on prompts without a pair: {unknown[:3]}")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,14 @@ generations = st.builds(Generation, text, st.booleans(), st.integers(0, 100))
 outcomes = st.sampled_from(["first", "second", "tie"])
 scored = st.builds(Verdict, text, st.booleans(), outcomes, st.none(), st.none() | st.tuples(floats, floats))
 unscored = st.builds(Verdict, text, st.booleans(), st.just("unscored"), text)
+
+
+def histories(steps: int) -> st.SearchStrategy[dict[str, list[float | None]]]:
+    """Histories of so many steps."""
+    column = st.lists(floats | st.none(), min_size=steps, max_size=steps)
+    return st.builds(dict.__or__, st.dictionaries(text, column), st.fixed_dictionaries({"step": column}))
+
+
 records = st.builds(
     RunRecord,
     **dict.fromkeys(("run_id", "scale", "family", "regime", "reward", "verifier", "judge"), text),
@@ -55,17 +63,28 @@ records = st.builds(
     config=st.dictionaries(text, floats | st.none() | st.lists(text)),
     environment=st.dictionaries(text, text),
     warnings=st.lists(text),
-    history=st.dictionaries(text, st.lists(floats | st.none(), max_size=3)),
+    history=st.just({}) | st.integers(0, 3).flatmap(histories),
     pairs=st.lists(
-        st.builds(Pair, text, text, optional, generations, generations, answer=optional), max_size=3
+        st.builds(Pair, text, text, optional, generations, generations, answer=optional),
+        max_size=3,
+        unique_by=lambda pair: pair.prompt_id,
     ),
     verdicts=st.lists(scored | unscored, max_size=3),
     seconds=st.dictionaries(text, floats),
 )
 
 
+def on_own_pairs(record: RunRecord) -> RunRecord:
+    """The record with each verdict on a pair of its own."""
+    ids = [pair.prompt_id for pair in record.pairs]
+    owned = [
+        replace(verdict, prompt_id=ids[i % len(ids)]) for i, verdict in enumerate(record.verdicts) if ids
+    ]
+    return replace(record, verdicts=owned)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
-@given(records)
+@given(records.map(on_own_pairs))
 def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> None:
     write_record(tmp_path / "record.json", written)
     assert read_record(tmp_path / "record.json") == written
@@ -73,6 +92,7 @@ def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> No
 
 RESPONSE = Generation("a", True, 1)
 WIN = Verdict("e", True, "first", scores=(1.0, 0.0))
+STRAY = Verdict("z", True, "tie")
 COMMON: dict[str, Any] = {
     "scale": "miniature", "family": "qwen", "regime": "sft", "seed": 0, "generator_checkpoint": "g",
     "config": {"a": [1]}, "environment": {"python": "3"},
@@ -231,6 +251,14 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
         ("verifier_quality", [1.0]),
         ("comparisons.larger.responses", [Comparison("larger", "c", [RESPONSE], [])]),
         ("comparisons", [Comparison("larger", "c", [RESPONSE] * 2, [])] * 2),
+        ("history.reward", {"step": [1.0, 2.0], "reward": [0.5]}),
+        ("pairs", [FULL.pairs[0]] * 2),
+        ("history", {"reward": [0.5]}),
+        ("verdicts", [STRAY]),
+        ("selected.verdicts", Selected(5, [RESPONSE] * 2, [WIN, STRAY])),
+        ("comparisons.larger.policy", [Comparison("larger", "c", [RESPONSE] * 2, [STRAY])]),
+        ("comparisons.larger.start", [Comparison("larger", "c", [RESPONSE] * 2, [WIN], [STRAY])]),
+        ("further_judges.local.verdicts", [FurtherJudge("local", {}, [STRAY], 1.5)]),
         ("further_judges", [FurtherJudge("local", {}, [WIN], 1.5)] * 2),
     ],
 )

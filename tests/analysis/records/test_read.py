@@ -19,9 +19,9 @@ def test_records_are_found_by_name_at_any_depth(tmp_path, make_record):
 def test_malformed_records_are_refused_by_name(tmp_path, make_record, make_verdict):
     record = make_record(verdicts=[make_verdict("p1", 1), make_verdict("p2", 1)])
     for changes, message in (
-        ({"history": {"step": [1.0, 2.0], "reward": [0.0]}}, "equal length"),
+        ({"history": {"step": [1.0, 2.0], "reward": [0.0]}}, "history.reward has 1 entries for 2 steps"),
         ({"pairs": record.pairs[1:]}, "without a pair.*p1"),
-        ({"pairs": [*record.pairs, record.pairs[1]]}, "is malformed: several pairs have the prompt_id 'p2'"),
+        ({"pairs": [*record.pairs, record.pairs[1]]}, "several pairs have the prompt_id 'p2'"),
     ):
         write_record(tmp_path / "record.json", replace(record, **changes))
         with pytest.raises(ValueError, match=rf"record\.json.*{message}"):
