@@ -162,6 +162,9 @@ def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder,
         " \t-----  response a",
         "-----\r",
         "\u2028----- Response B",
+        "\xa0----- Response B",
+        "\u200b-----\ufeff",
+        "-----\u3000Response\xa0B",
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
