@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cme.evaluation.reward_probe import GRADES, CachedEngine, GradedAnswer, graded_answers, score_answers
 from cme.grading.answers import has_final_answer
 from cme.judges.oracle import OracleJudge
-from cme.records import RewardProbeRecord, write_record
+from cme.records import RewardProbeRecord, explain_write_errors, write_record
 from cme.rewards import (
     CrossModelEntropy,
     CrossModelEntropyRank,
@@ -117,7 +117,8 @@ def prompt_count(run: Run) -> int:
 def prepare(runs: list[Run]) -> None:
     """Make everything loadable that the missing records need, before the first is made.
 
-    Raises BadConfig for a cell without a reward probe, Unavailable for weights or data that are not available.
+    Raises BadConfig for a cell without a reward probe, Unavailable for weights or data that are not available, and for
+    a folder of results that cannot be written.
     """
     pending = [run for run in runs if not record_path(run).exists()]
     for run in pending:
@@ -128,6 +129,8 @@ def prepare(runs: list[Run]) -> None:
                 f"trainer={run.trainer.method}: a reward probe trains nothing; leave out trainer=..."
             )
         answers(run)
+        with explain_write_errors(record_path(run)):  # before any model loads
+            record_path(run).parent.mkdir(parents=True, exist_ok=True)
     preparation.make_loadable(pending)
 
 

@@ -96,6 +96,8 @@ def _check(command: str, experiments: Sequence[str], settings: Sequence[str], re
         raise ValueError(
             f"{command} does not accept {refused[0]}; the settings of each cell are in {results_dir / ledger.FILE}"
         )
+    if command != "status" and not results_dir.exists():
+        raise ValueError(f"{results_dir} does not exist; give the folder of the runs as results_dir=DIR")
     known = {e.experiment for e in ledger.read_entries(results_dir)} if experiments else set()
     if experiments and experiments[0] not in known:
         names = ", ".join(sorted(filter(None, known))) or "no experiment"

@@ -263,3 +263,16 @@ def test_checking_a_command_line_imports_no_torch() -> None:
         f"reward_probe.answers(composition.compose_cells({OPEN_ENDED})[0])\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(composition.CONF).parent, check=True, timeout=120)
+
+
+def test_a_results_dir_that_cannot_be_written_is_refused_before_any_model_loads(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(checkpoints, "load", never)
+    (tmp_path / "runs").write_text("a file")
+    assert main(["probe", *cell()]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'runs'}/") and "a file is in the place of a folder" in line

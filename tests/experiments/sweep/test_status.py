@@ -160,6 +160,10 @@ def test_a_run_without_a_state_file_is_in_the_state_of_its_record(tmp_path: Path
         (["resume", "seed=1"], "seed=1"),
         (["status", "fail_fast=true"], "fail_fast=true"),
         (["status", "results_dir="], "results_dir is empty"),
+        *(
+            ([command, "results_dir=nowhere"], "nowhere does not exist")
+            for command in ("resume", "retry", "pending")
+        ),
     ],
 )
 def test_an_unknown_word_is_one_sentence(
