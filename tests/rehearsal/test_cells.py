@@ -261,7 +261,8 @@ def test_local_files(rehearsal: Rehearsal, local_copies: dict[str, Path]) -> Non
 
 def test_without_checkpoints_one_sentence_says_what_to_do(rehearsal: Rehearsal, tmp_path: Path) -> None:
     empty = HubCache(tmp_path)
-    done = run_command([*RUN, "scale=paper", "family=llama", "regime=instruct", "judge=local"], empty)
+    words = ("scale=paper", "family=llama", "regime=instruct", "judge=local", "selection.every=null")
+    done = run_command([*RUN, *words], empty)
     assert done.code == 2
     [line] = done.stderr.splitlines()
     for name in ("meta-llama/Llama-3.2-1B-Instruct", "google/gemma-4-E4B-it"):
