@@ -23,6 +23,8 @@ from analysis.records.builds import pool_builds, seed_names
 from analysis.records.names import method_names
 from cme.records import Grade, Grades, RunRecord
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 GENERATOR, VERIFIER = ("fox color", "cow food"), ("cow food", "dog home")
 FACTS = {"fox color": GROUPS[0], "dog home": GROUPS[1], "cow food": GROUPS[2], "cat name": GROUPS[3]}
 """A fact of each group."""

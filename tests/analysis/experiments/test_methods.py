@@ -25,6 +25,8 @@ from analysis.experiments.methods import (
 from analysis.tables.render import Entry
 from cme.records import CUT_START, Comparison, RunRecord
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Make = Callable[..., RunRecord]
 
 

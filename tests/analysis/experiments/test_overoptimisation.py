@@ -24,6 +24,8 @@ from analysis.experiments.overoptimisation import (
 from analysis.records.frames import history_frame
 from cme.records import CheckpointResult, RunRecord, Trajectory
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def trained(
     make_record: Any, quality: Column, *, seed: int = 0, reward_name: str = "cme", **columns: Column
