@@ -129,9 +129,10 @@ def prepare(runs: list[Run]) -> None:
                 f"trainer={run.trainer.method}: a reward probe trains nothing; leave out trainer=..."
             )
         answers(run)
-        with explain_write_errors(record_path(run)):  # before any model loads
-            record_path(run).parent.mkdir(parents=True, exist_ok=True)
     preparation.make_loadable(pending)
+    for run in pending:
+        with explain_write_errors(record_path(run)):  # before anything is scored
+            record_path(run).parent.mkdir(parents=True, exist_ok=True)
 
 
 def answers(run: Run) -> list[GradedAnswer]:
