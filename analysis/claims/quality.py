@@ -17,7 +17,7 @@ from analysis.claims.rules import NO_TRUTH, Rule
 from analysis.experiments.base import mean_over_seeds
 from analysis.experiments.independence import Facts, FactTest
 from analysis.records.builds import OFFSET
-from analysis.records.ceiling import EXACT_JUDGES
+from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
@@ -27,7 +27,7 @@ from analysis.tables.accuracy import accuracy_frame
 from analysis.tables.cells import Cell, by_build, number_of_seeds, place
 from analysis.tables.separation import Separation
 from analysis.tables.trajectory import greedy_change, greedy_quality
-from cme.records import RunRecord, scores
+from cme.records import RunRecord
 
 
 def quality_gains(evidence: Evidence, rule: Rule) -> list[Part]:
@@ -56,7 +56,7 @@ def greedy_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
     rows = [
         (after - before, before, prompt, run.seed)
         for run in cell.controls.runs
-        for prompt, (before, after) in greedy_qualities(run).items()
+        for prompt, (before, after) in true_quality(run).items()
     ]
     if not rows:
         return None
@@ -75,16 +75,6 @@ def greedy_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
         [one.rate for one in by_build(change).values()],
     )
     return part, float(starts.astype(float).mean())
-
-
-def greedy_qualities(run: RunRecord) -> dict[str, tuple[float, float]]:
-    """True quality of the untrained model's and of the policy's greedy response by prompt; empty without the truth."""
-    if run.grades is not None:
-        graded = zip(run.pairs, run.grades.start, run.grades.policy, strict=True)
-        return {pair.prompt_id: (start.quality, policy.quality) for pair, start, policy in graded}
-    if run.judge not in EXACT_JUDGES:
-        return {}
-    return {verdict.prompt_id: scores(verdict) for verdict in run.verdicts if verdict.scores is not None}
 
 
 def sampled_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
