@@ -179,10 +179,10 @@ def resample_counts(prompts: int, resamples: int) -> NDArray[np.uint8]:
 
 def holm_adjusted(p_values: Floats) -> Floats:
     """Holm's (1979) adjusted p-values, which control the familywise error rate; NaN is left out and stays NaN."""
-    # not statsmodels' multipletests, which collects all garbage in every call: half of the time of the claims' verdicts
+    from statsmodels.stats.multitest import multipletests  # slow to import
+
     adjusted = np.full(len(p_values), nan)
-    known = np.flatnonzero(~np.isnan(p_values))
-    ascending = known[np.argsort(p_values[known])]
-    steps = p_values[ascending] * np.arange(len(known), 0, -1)
-    adjusted[ascending] = np.maximum.accumulate(steps).clip(max=1)
+    known = ~np.isnan(p_values)
+    if known.any():
+        adjusted[known] = multipletests(p_values[known], method="holm")[1]
     return adjusted
