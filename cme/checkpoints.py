@@ -197,9 +197,7 @@ def _explain_load_errors(name: str) -> Iterator[None]:
         yield
     except Unavailable:
         raise
-    except (
-        Exception
-    ) as error:  # of any type: tokenizers raises Exception itself, and templates what they compute
+    except Exception as error:  # tokenizers raises Exception itself, and a template any error
         raise Unavailable(f"checkpoint {name} cannot be loaded ({describe(error)})") from error
 
 
