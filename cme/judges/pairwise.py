@@ -271,10 +271,9 @@ def _compare_all(
 
     unscored = 0
     title = f"judging ({name})" if name else "judging"
-    with (
-        ThreadPoolExecutor(judge.concurrency) as pool,
-        tqdm(total=len(pending), desc=title, disable=not progress, leave=False) as bar,
-    ):
+    # without `disable=False`, which would override TQDM_DISABLE
+    bar = tqdm(total=len(pending), desc=title, leave=False) if progress else tqdm(disable=True)
+    with ThreadPoolExecutor(judge.concurrency) as pool, bar:
         jobs = {key: pool.submit(compare, key, shown) for key, shown in pending.items()}
         try:
             for job in as_completed(jobs.values()):

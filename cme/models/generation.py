@@ -108,7 +108,7 @@ def generate_ids(
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
+        for start in starts if progress is None else tqdm(starts, desc=progress, leave=False):
             rows = order[start : start + batch_size]
             batch = None if log is None else log.replay(rows)
             if batch is None:

@@ -32,7 +32,8 @@ from experiments.run.inputs import pair_prompts
 from experiments.run.store import RECORD
 from experiments.run.twin import find_judged, judge_settings
 
-ACCEPTED = ("judge=", "judge.", "judge/", "trusted_packages=", "results_dir=")
+ACCEPTED = ("judge=", "judge.", "judge/", "trusted_packages=")
+"""How the settings begin that `cme judge` accepts for every kind of responses."""
 REMEDY = "use another judge, such as judge=local"
 
 
@@ -43,11 +44,7 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
     that has judged the run before, which is printed. Raises BadConfig, Unavailable, and BadFile for a record or a log
     that cannot be read.
     """
-    if refused := [word for word in overrides if not word.startswith(ACCEPTED)]:
-        raise BadConfig(
-            f"{refused[0]}: only settings of the judge can be given with a run, such as judge=local "
-            "judge.checkpoint=..., since its responses are recorded"
-        )
+    refuse_others(overrides, ("results_dir=",), "of the judge")
     path = find_record(name, overrides)
     with run_lock(path.parent):
         record = read_record(path)
@@ -84,6 +81,18 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
     return path, replace(
         record, judge=further.name, verdicts=verdicts, further_judges=None, warnings=warnings
     )
+
+
+def refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) -> None:
+    """Raise BadConfig for an override without effect: one that begins like none of ACCEPTED and `more`.
+
+    `kind` says in the message which settings are accepted.
+    """
+    if refused := [word for word in overrides if not word.lstrip("+~").startswith((*ACCEPTED, *more))]:
+        raise BadConfig(
+            f"{refused[0]}: only settings {kind} can be given, such as judge=local judge.checkpoint=..., since the "
+            "responses exist already; --dry-run prints calls and money"
+        )
 
 
 def print_lacking(run: Run, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:

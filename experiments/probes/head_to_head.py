@@ -217,6 +217,7 @@ def _judge(options: argparse.Namespace, overrides: list[str]) -> list[RunRecord]
     from experiments.probes import further_judge
     from experiments.run import judging
 
+    further_judge.refuse_others(overrides, ("data=", "data."), "of the judge and its data")
     outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
     if options.prompts is not None:
         outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))

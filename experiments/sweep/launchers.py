@@ -5,6 +5,7 @@ in this process.
 """
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -71,13 +72,18 @@ def launcher_name(arguments: Sequence[str]) -> str | None:
 def check_launcher(arguments: Sequence[str]) -> None:
     """Check that the launcher of a command line can run it.
 
-    Raises BadConfig for a launcher that is unknown or not installed, for unknown settings, for a command line without
-    -m, and within accelerate launch; Unavailable without Slurm or a Ray cluster.
+    Raises BadConfig for a launcher that is unknown or not installed, for unknown settings and other settings of Hydra,
+    for a command line without -m, and within accelerate launch; Unavailable without Slurm or a Ray cluster.
     """
     name = launcher_name(arguments)
     settings = [a for a in arguments if configures_hydra(a)]
     if not settings:
         return
+    if unused := [a for a in settings if not re.match(r"[+~]*hydra[/.]launcher\b", a)]:
+        raise BadConfig(
+            f"{unused[0]} has no effect: the only settings of Hydra used here are hydra/launcher=NAME and "
+            "hydra.launcher.*"
+        )
     if name is not None and not any(a in MULTIRUN for a in arguments):
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
     if name is not None and distributed.process_count() > 1:
@@ -128,6 +134,8 @@ def launch(
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         settings = _complete_settings([a for a in arguments if configures_hydra(a)], list(cells[0]))
         name = launcher_name(settings)
+        if name is not None:
+            os.environ["TQDM_DISABLE"] = "1"  # in the workers: the bars of several would overwrite each other
         task: Callable[[DictConfig], object] = (
             (lambda config: function(resolve(config)))
             if name is None

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from cme import Interrupted
 from experiments.config.runs import Run
@@ -37,8 +38,8 @@ def wait_for(path: Path) -> None:
 
 
 def plain(config: Run) -> None:
-    """Write down the process, its working directory and its number of threads."""
-    text = f"{os.getpid()} {Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}"
+    """Write down the process, its working directory, its number of threads, and whether it hides progress bars."""
+    text = f"{os.getpid()} {Path.cwd()} {os.environ.get('OMP_NUM_THREADS')} {tqdm(range(0)).disable}"
     file_of(config, "done").write_text(text)
 
 

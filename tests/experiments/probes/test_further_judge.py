@@ -116,6 +116,8 @@ def test_a_panel_is_a_further_judge_too(path: Path, by_length: list[str]) -> Non
         (["{record}", "--judge", "reference_similarity"], "can judge none of the pairs of .*no reference answer"),
         (["{record}", "--judge", "correctness"], "correctness needs data with gold answers"),
         (["{record}", "--judge", "local", "data=tasks"], "data=tasks: only settings of the judge"),
+        (["{record}", "--judge", "local", "plan=true"], "plan=true: only settings .*; --dry-run prints calls"),
+        (["{record}", "--judge", "local", "+judge.foo=1"], r"judge\.foo is not an argument of cme\.judges\.local"),
         (["{record}"], "--judge NAME"),
         (["{record}", "--judge", "local", "--start", "x.json"], "--start is for files of outputs"),
         (["--judge", "local"], "give a finished run, or two files of outputs"),

@@ -363,7 +363,10 @@ def test_how_a_judge_is_reached_does_not_make_another_record(
         ("judge.margin=2", "there is no field judge.margin"),
         ("judge=alpaca_eval judge.annotator=weighted", "has no configs.yaml"),
         ("judge=local judge.tie_margin=1", "tie_margin is 1"),
-        ("judge=local evaluation.both_orders=false", "judge=local: the judge combines both orders"),
+        *(
+            (f"judge=local {word}", f"{word}: only settings of the judge and its data can be given")
+            for word in ("plan=true", "evaluation.both_orders=false", "seed=1", "+scale.build=2")
+        ),
         ("judge=local judge.dtype=float12", "it must be one of float32, bfloat16, float16"),
         ("judge=local judge.checkpoint=package:none", "checkpoint is 'package:none'"),
     ],

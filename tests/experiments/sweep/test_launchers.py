@@ -45,7 +45,7 @@ def test_local_runs_two_cells_at_once_each_with_its_share_of_threads(
     launchers.launch(cells, LOCAL, toy_cells.meeting)
     said = words()
     threads = str(max(joblib.cpu_count() // 2, 1))
-    assert [where[1:] for where in said.values()] == [[str(tmp_path), threads]] * 2
+    assert [where[1:] for where in said.values()] == [[str(tmp_path), threads, "True"]] * 2
     assert len({os.getpid(), *(int(pid) for pid, *_ in said.values())}) == 3
 
 
@@ -170,6 +170,10 @@ def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
         (["-m", "hydra/launcher=local", "hydra.launcher.jobs=2"], "Key 'jobs' not in 'JobLibLauncherConf'"),
         (["-m", "hydra/launcher=local", "hydra.launcher.n_jobs=two"], "'two' of type 'str' could not be"),
         (["-m", "hydra/launcher=local,slurm"], "hydra/launcher=local,slurm is unknown"),
+        *(
+            ([setting], f"{setting} has no effect: the only settings of Hydra used here")
+            for setting in ("hydra.run.dir=x", "+hydra.searchpath=[file://x]", "hydra/job_logging=default")
+        ),
     ],
 )
 def test_an_invalid_launcher_is_refused(arguments: list[str], message: str) -> None:
