@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cme import __version__
-from cme.runtime.command_line import exit_code
+from cme.runtime.command_line import REFUSED, exit_code
 
 COMMANDS = {
     "run": "train, generate, judge and report; the same as `python run.py`",
@@ -55,10 +55,13 @@ def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"cme {__version__}")
-    parser.add_argument("command", choices=[*COMMANDS, *FORMER_NAMES], metavar="COMMAND", help="see below")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the command")
-    options = parser.parse_args(arguments)
-    return FORMER_NAMES.get(options.command, options.command), options.arguments
+    if not arguments:
+        parser.print_help(sys.stderr)
+        parser.exit(REFUSED, "\nerror: give a command\n")
+    options = parser.parse_args([FORMER_NAMES.get(arguments[0], arguments[0]), *arguments[1:]])
+    return options.command, options.arguments
 
 
 def _dispatch(command: str, arguments: list[str], program: str) -> int:
@@ -118,13 +121,25 @@ def _probe(overrides: list[str]) -> int:
     from analysis.tables.render import to_markdown
     from analysis.tables.reward_probe import reward_probe_table
     from cme.records import RewardProbeRecord, read_record
+    from cme.runtime.terminal import plain
     from experiments.config import composition
+    from experiments.config.validation import BadConfig
     from experiments.probes import reward_probe
 
+    if hydra := [word for word in overrides if composition.configures_hydra(word)]:
+        raise BadConfig(
+            f"{hydra[0]}: the probes of a sweep run one after the other in this process; leave it out"
+        )
     cells = composition.compose_cells(overrides)
+    if any(cell.plan for cell in cells):
+        raise BadConfig(
+            "plan=true: a reward probe trains nothing, and its cost is not estimated; leave it out"
+        )
     reward_probe.prepare(cells)
-    for cell in cells:
+    for cell, own in zip(cells, composition.differing_words([cell.overrides for cell in cells]), strict=True):
         path = reward_probe.run(cell)
+        if own:
+            print(f"## {plain(own)}\n")
         print(to_markdown(reward_probe_table(read_record(path, RewardProbeRecord))))
         print(f"record: {path}")
     return 0

@@ -125,6 +125,7 @@ def compose_one_line(
     groups = config_groups()
     values = [_override_values(override, multirun, groups) for override in overrides]
     runs: list[Run] = []
+    warned: dict[str, list[str]] = {}
     missing = None
     for combination in itertools.product(*values):
         config = _compose(combination, groups)
@@ -142,7 +143,11 @@ def compose_one_line(
             raise type(error)(f"{error}{where}") from error
         runs.append(run)
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            warned.setdefault(warning, []).append(" ".join(combination))
+    for warning, cells in warned.items():
+        more = f" and {len(cells) - 1} more" if cells[1:] else ""
+        where = f" (cell {cells[0]}{more})" if multirun and cells[0] else ""
+        print(f"warning: {warning}{where}", file=sys.stderr)
     if missing is not None and not runs:
         raise missing
     return runs
@@ -231,3 +236,9 @@ def configures_hydra(argument: str) -> bool:
     """Whether an argument overrides the configuration of Hydra itself."""
     group_and_packages = re.split("[@:]", argument.partition("=")[0].lstrip("+~"))
     return any(re.split("[/.]", place)[0] == "hydra" for place in group_and_packages)
+
+
+def differing_words(cells: Collection[Sequence[str]]) -> list[str]:
+    """For each cell, by its overrides, those that not all cells have, such as `family=qwen seed=1`."""
+    shared = set.intersection(*map(set, cells)) if cells else set()
+    return [" ".join(word for word in words if word not in shared) for words in cells]

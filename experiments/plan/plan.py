@@ -2,11 +2,13 @@
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cme.runtime import space
 from cme.runtime.terminal import align_columns
 from experiments.config import identity
+from experiments.config.composition import differing_words
 from experiments.config.runs import Run
 from experiments.plan import estimate
 from experiments.plan.estimate import KINDS, PROMPT, REPLY, RESPONSE, Tokens, bounds, count_tokens
@@ -56,10 +58,10 @@ def lines(runs: Sequence[Run]) -> list[str]:
     runs = [run for run in runs if trains(run)]
     if not runs:
         return [f"nothing to estimate: experiment={probes[0].experiment.name} trains nothing"]
-    table = [HEADER]
+    table, labels = [HEADER], _labels(runs)
     calls_total, usd_total, disks = 0, [0.0, 0.0], []
     counted: set[str] = set()
-    for run in runs:
+    for run, label in zip(runs, labels, strict=True):
         both = bounds(run)
         parts = [[t for t in count_tokens(run, each) if t.shared_by not in counted] for each in both]
         new = {t.shared_by for t in parts[0]}
@@ -80,7 +82,7 @@ def lines(runs: Sequence[Run]) -> list[str]:
         memory = estimate.memory(run)
         table.append(
             [
-                f"{run.family.name} {run.regime} {identity.method(run)} {run.verifier.name} s{run.seed}",
+                label,
                 ("ours" if run.regime in run.family.ours else "paper") if run.scale.name == "paper" else "-",
                 *(steps, prompts),
                 *(_both(sum(t.count for t in p if t.kind == kind) / 1e6 for p in parts) for kind in KINDS),
@@ -99,6 +101,18 @@ def lines(runs: Sequence[Run]) -> list[str]:
         *align_columns(table),
         *notes,
         ASSUMPTIONS,
+    ]
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """What the plan calls each run; runs that would have the same label get the overrides that differ."""
+    labels = [
+        f"{run.family.name} {run.regime} {identity.method(run)} {run.verifier.name} s{run.seed}"
+        for run in runs
+    ]
+    counts, differing = Counter(labels), differing_words([run.overrides for run in runs])
+    return [
+        f"{label} {own}" if counts[label] > 1 else label for label, own in zip(labels, differing, strict=True)
     ]
 
 

@@ -1,12 +1,13 @@
 """The end of a sweep: one win rate per run, and one report on all runs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cme.records import SanityRecord, read_record
 from cme.runtime.terminal import plain
 from experiments.config import identity
+from experiments.config.composition import differing_words
 
 MAX_REPORTED = 1000
 """Largest number of runs in a sweep's report, since a report holds all its records in memory."""
@@ -49,9 +50,3 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
     out = paths[0].parent if len(paths) == 1 else root / f"report-{digest}"
     paths += [path for path, check in sanity.items() if (check.scale, check.judge) in judged]
     print(f"report: {build([path.parent for path in paths], out)}")
-
-
-def differing_words(cells: Collection[Sequence[str]]) -> list[str]:
-    """For each cell, by its overrides, those that not all cells have, such as `family=qwen seed=1`."""
-    shared = set.intersection(*map(set, cells))
-    return [" ".join(word for word in words if word not in shared) for words in cells]

@@ -17,6 +17,7 @@ from cme.runtime.command_line import (
     print_errors,
     report_interruption,
 )
+from cme.runtime.terminal import plain
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -46,10 +47,10 @@ def _run(arguments: list[str]) -> int:
     preparation.prepare(runs)
     add_to_ledger(runs)
     pending = []
-    for run in runs:
+    for run, own in zip(runs, composition.differing_words([run.overrides for run in runs]), strict=True):
         # other experiments than training print their earlier results themselves
         if trains(run) and cell.is_done(run):
-            print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
+            print(f"{_label(_folder(run), own)}: done before, skipped", file=sys.stderr)
         else:
             pending.append(run)
     code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
@@ -143,13 +144,13 @@ def run_cells(
     except RuntimeError as error:  # a cell that could not be composed, or a lost process
         errors.append(str(error).splitlines()[0])
     counts = Counter[str]()
-    for folder in folders:
+    for folder, own in zip(folders, composition.differing_words(cells), strict=True):
         known = cell.current_state(folder)
         counts[known.state if known else "pending"] += 1
         if known is not None and known.state == "failed":
-            errors.append(f"{folder.name}: {known.reason}")
+            errors.append(f"{_label(folder, own)}: {known.reason}")
         elif known is not None and known.state == "interrupted":
-            print(f"{folder.name}: {known.reason}{CONTINUE}", file=sys.stderr)
+            print(f"{_label(folder, own)}: {known.reason}{CONTINUE}", file=sys.stderr)
     lost = counts["pending"] + counts["running"]
     if lost and not interrupted and not errors:
         errors.append(f"{lost} cells did not end; repeat the command to continue")
@@ -175,3 +176,8 @@ def entry_of(run: Run) -> Entry:
 
 def _folder(run: Run) -> Path:
     return cell.record_path(run).parent
+
+
+def _label(folder: Path, own: str) -> str:
+    """What messages call a run of a sweep: its folder, and the overrides that not all cells have."""
+    return plain(f"{folder.name} ({own})" if own else folder.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from cme.records import RunState
 from cme.runtime import shipped
 from cme.runtime.terminal import align_columns, plain
+from experiments.config.composition import differing_words
 from experiments.run.cell import current_state, last_progress
 from experiments.sweep import ledger
 from experiments.sweep.ledger import Entry
@@ -132,13 +133,13 @@ def status_lines(results_dir: Path, experiment: str | None, listed: int | None =
     At most `listed` cells of each state are listed; None lists all.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
-    rows: dict[str, list[str]] = {state: [] for state in STATES}
+    rows: dict[str, list[CellStatus]] = {state: [] for state in STATES}
     for cell in scan_cells(results_dir, experiment):
         group = (cell.entry.experiment or "(none)", cell.entry.scale)
         counts.setdefault(group, Counter())[cell.state] += 1
         shown = rows[cell.state]
         if cell.known is not None and cell.state != "done" and (listed is None or len(shown) < listed):
-            shown.append(f"  {cell.entry.run_id}  {_describe(cell.known, cell, results_dir)}")
+            shown.append(cell)
     if not counts:
         return [f"no cell{'' if experiment is None else f' of {experiment}'} was requested in {results_dir}"]
     total = sum(counts.values(), Counter[str]())
@@ -148,16 +149,23 @@ def status_lines(results_dir: Path, experiment: str | None, listed: int | None =
         (*group, *(str(count[s]) for s in STATES), str(count.total())) for group, count in groups.items()
     ]
     lines = align_columns(table, left=2)
-    for name in STATES[1:]:
+    all_shown = [cell for cells in rows.values() for cell in cells]
+    differing = iter(differing_words([cell.entry.overrides for cell in all_shown]))
+    for name in STATES:
         if rows[name]:
             more = total[name] - len(rows[name])
             rest = f", {more} not listed{'' if name == 'pending' else ' (--all)'}" if more else ""
-            lines += ["", f"{name} ({total[name]}{rest}):", *rows[name]]
+            lines += ["", f"{name} ({total[name]}{rest}):"]
+            for cell in rows[name]:
+                words = (cell.entry.run_id, next(differing), _describe(cell, results_dir))
+                lines.append(f"  {'  '.join(filter(None, words))}")
     return lines
 
 
-def _describe(known: RunState, cell: CellStatus, results_dir: Path) -> str:
+def _describe(cell: CellStatus, results_dir: Path) -> str:
     """One line on a started cell: its progress, what is pending, or why it ended."""
+    known = cell.known
+    assert known is not None
     if cell.state == "pending":
         return f"{known.unscored} unscored verdicts" if known.unscored else "has pending comparators"
     if cell.state != "running":
@@ -213,7 +221,7 @@ def _run_again(command: str, results_dir: Path, experiment: str | None, settings
             if cell.state not in chosen_states:
                 continue
             if cell.known is not None:
-                reason = _describe(cell.known, cell, results_dir)
+                reason = _describe(cell, results_dir)
                 print(plain(f"{cell.entry.run_id}: {cell.state} before: {reason}"), file=sys.stderr)
             yield cell.entry
 

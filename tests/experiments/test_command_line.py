@@ -50,12 +50,20 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["stres"], ["pending", "--watch"], ["judge"], ["status", "--watch", "soon"]]
+    "arguments", [["stres"], ["help"], ["pending", "--watch"], ["judge"], ["status", "--watch", "soon"]]
 )
 def test_arguments_that_it_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and "error:" in printed.err
+    assert not any(f"'{former}'" in printed.err for former in FORMER_NAMES)
+
+
+def test_the_command_alone_lists_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.endswith("\nerror: give a command\n")
+    assert all(f"  {name} " in printed.err for name in COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -182,7 +182,7 @@ def test_a_cell_is_what_hydra_composes(overrides: list[str]) -> None:
 
 def test_a_verifier_in_two_places_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(composition.CONF, tmp_path / "conf")
-    (tmp_path / "conf/verifier").mkdir()
+    (tmp_path / "conf/verifier").mkdir(exist_ok=True)
     monkeypatch.setattr(composition, "CONF", tmp_path / "conf")
     (tmp_path / "conf/verifier/mine.yaml").touch()
     assert composition.config_groups()["verifier"].count("mine") == 1
@@ -218,6 +218,15 @@ def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[st
     composition.compose_cells([*same, "experiment.independent_verifier=false"])
     composition.compose_cells(["family=gemma", "regime=instruct"])
     assert capsys.readouterr().err == ""
+
+
+def test_a_warning_of_a_sweep_is_said_once_and_names_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", "family=gemma", "regime=instruct", "verifier=gemma_instruct,gemma", "seed=0,1,2"]
+    composition.compose_cells(sweep)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: verifier equals generator (miniature:gemma-1/instruct)")
+    first = "family=gemma regime=instruct verifier=gemma_instruct seed=0"
+    assert line.endswith(f" (cell {first} and 2 more)")
 
 
 def test_checkpoints_are_those_that_cells_load_each_once() -> None:

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,14 @@ def test_models_of_unknown_size_are_named() -> None:
     text = "\n".join(plan.lines(composition.compose_cells(["-m", "seed=0,1", "plan=true"])))
     assert "plan of 2 runs at scale=miniature" in text
     assert "unknown" in text and "miniature:qwen-1/pretrained" in text
+
+
+def test_runs_of_one_name_are_told_apart_by_their_settings() -> None:
+    cells = composition.compose_cells(["-m", "trainer.temperature=0.7,1.0", "seed=0,1", "plan=true"])
+    labels = ["qwen pretrained cme gemma s0", "qwen pretrained cme gemma s1"]
+    for row, (temperature, seed) in zip(plan.lines(cells)[2:6], product(("0.7", "1.0"), (0, 1)), strict=True):
+        assert row.startswith(f"{labels[seed]} trainer.temperature={temperature} seed={seed}  ")
+    assert plan.lines(cells[:1])[2].startswith(f"{labels[0]}  ")
 
 
 def test_shared_responses_count_in_the_first_run_only() -> None:

@@ -85,7 +85,9 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
         [1 / 9] * 12, abs=1e-5
     )  # unlike the others
     assert all(f"{line_label(line)} " in printed.out for line in [*LINES, *record.not_probed])
-    assert {VARIANTS.get(f.stem, f.stem) for f in (composition.CONF / "reward").glob("*.yaml")} == (
+    assert {*record.not_probed} == {*reward_probe.OWN_GROUP, *reward_probe.NO_STEPS, *reward_probe.REFERENCE}
+    # a line or a reason is that of an option; an option of a user needs none
+    assert {VARIANTS.get(f.stem, f.stem) for f in (composition.CONF / "reward").glob("*.yaml")} >= (
         {name for name in LINES if not name.startswith("cme ")}
         | set(VARIANTS.values())
         | {*record.not_probed}
@@ -152,6 +154,16 @@ def test_any_other_reward_is_probed_beside_those_without_a_verifier(cell: Cell, 
     assert list(record.values) == ["length", *others] and record.second_checkpoint is None
     # an empty answer is its end token alone: 1 - |1 / 3 - 1|
     assert record.values["length"]["empty"] == [pytest.approx(1 / 3, abs=1e-6)] * 12
+
+
+def test_the_tables_of_a_sweep_are_told_apart(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "-m", *cell("reward=length", "reward.target=3,5", "data.eval_prompts=6")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("## ")] == [
+        "## reward.target=3",
+        "## reward.target=5",
+    ]
+    assert sum(line.startswith("record: ") for line in printed) == 2
 
 
 def test_a_reference_is_scored_where_an_answer_is_a_part_of_the_response(cell: Cell) -> None:
@@ -222,6 +234,11 @@ def test_tables_differ_by_what_they_depend_on() -> None:
     [
         (["probe", "family=qwn"], "family=qwn"),
         (["probe", "reward=majority_vote"], "reward=majority_vote"),
+        (["probe", "plan=true"], "plan=true: a reward probe trains nothing"),
+        (
+            ["probe", "-m", "hydra/launcher=local"],
+            "hydra/launcher=local: the probes of a sweep run one after the",
+        ),
         (["probe", "reward.metric=surprise"], "reward.metric=surprise"),
         (["probe", "data.eval_prompts=100000"], "asked for"),
         (["probe", "data.eval_prompts=1"], "data=world"),

@@ -80,15 +80,15 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "all                       2        0            2       1        4    9",
         "",
         "interrupted (2):",
-        "  killed  its process was killed while judging",
-        "  stopped  interrupted by SIGTERM",
+        "  killed  generator=killed x  its process was killed while judging",
+        "  stopped  generator=stopped x  interrupted by SIGTERM",
         "",
         "failed (1):",
-        "  broken  OutOfMemoryError: no (attempt 2)",
+        "  broken  generator=broken x  OutOfMemoryError: no (attempt 2)",
         "",
         "pending (4, 2 not listed):",
-        "  unscored  3 unscored verdicts",
-        "  unmet  has pending comparators",
+        "  unscored  generator=unscored x  3 unscored verdicts",
+        "  unmet  generator=unmet x  has pending comparators",
     ]
 
 

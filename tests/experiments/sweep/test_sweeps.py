@@ -47,7 +47,7 @@ def test_a_failed_cell_does_not_stop_the_others(cell: Cell, tmp_path: Path, laun
     assert code == 1, lines
     assert states(tmp_path) == {"seed=1": "failed", "seed=0": "done", "seed=5": "done"}
     assert lines[-1].startswith("error: miniature-qwen-pretrained-cme-gemma-s1-")
-    assert lines[-1].endswith(": KeyError: 'a bug'")
+    assert lines[-1].endswith(" (seed=1): KeyError: 'a bug'")
     [state] = [read_record(p, RunState) for p in (tmp_path / "runs").glob("*-s1-*/state.json")]
     assert state.traceback is not None and state.traceback.startswith("Traceback")
 
