@@ -13,10 +13,14 @@ def generator_parties(generators: Iterable[str]) -> list[Party]:
 
 
 def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
-    """A warning for each judge (its model by configuration field) that is a party, or of the family of one."""
+    """A warning for each judge (its model by configuration field) that is a party, or of the family of one.
+
+    A judge is of a family if its name contains the first letters of the family's, such as qwen for `qwen_math`.
+    """
     warnings = []
     for field, model in judges.items():
-        for party, family, checkpoints in parties:
+        for party, name, checkpoints in parties:
+            family = family_of(name) or name
             if _without_revision(model) in map(_without_revision, checkpoints):
                 warnings.append(f"{field}={model} is the {party}")
             elif family and family in model.lower():

@@ -223,6 +223,20 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
         (["judge.model=gemma-3", "reward=random"], []),
         (["judge.model=gpt-5.2"], []),
         (
+            [
+                "scale=paper",
+                "family=qwen_math",
+                "verifier=qwen_math",
+                "data=math",
+                "selection.every=null",
+                "judge.model=Qwen/Qwen3-32B",
+            ],
+            [
+                f"judge.model=Qwen/Qwen3-32B is of the family of the {party} (qwen)"
+                for party in ("generator", "verifier")
+            ],
+        ),
+        (
             ["judge.model=google/gemma-3-4b-it", "reward.verifier=google/gemma-3-4b-it"],
             ["judge.model=google/gemma-3-4b-it is the verifier"],
         ),
