@@ -177,6 +177,9 @@ def test_every_option_changes_a_value_or_is_refused(name: str, more: dict[str, A
     assert not before.startswith("refused") and outcome(given) == before
     ignored = []
     for option in inspect.signature(target).parameters.keys() - target.NEUTRAL - members.keys():
+        assert option in OTHER, (
+            f"reward={name}: add another value of its option {option} to OTHER in this file"
+        )
         value = OTHER[option] if given.get(option, ...) != OTHER[option] else SECOND[option]
         after = outcome(given | {option: value})
         if after == before or (after.startswith("refused") and option not in after):
