@@ -22,7 +22,7 @@ from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
 from experiments.config.reward_sums import names_in, spell_out
 from experiments.config.runs import Run, resolve
-from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
+from experiments.config.validation import UNDELETABLE, BadConfig, NoSuchCell, suggestion, validate
 
 CONF = shipped.CONF
 DISPLAY_OPTIONS = (
@@ -194,7 +194,10 @@ def _compose(overrides: Sequence[str], groups: Collection[str]) -> DictConfig:
             _compose_groups(str(CONF), tuple(o.input_line for o in parsed if o not in fields))
         )
     except (HydraException, OmegaConfBaseException) as error:
-        raise BadConfig(str(error).splitlines()[0]) from error
+        reason = str(error).splitlines()[0]
+        if (word := reason.removeprefix("Error merging override ")).startswith("~"):
+            reason = f"{word}: {UNDELETABLE}"
+        raise BadConfig(reason) from error
     for override in fields:
         _set_field(config, override)
     return config

@@ -13,7 +13,7 @@ from experiments.config import identity
 from experiments.config.components import Component, is_component
 from experiments.config.schema import Config
 from experiments.config.trainers import TRAINERS
-from experiments.config.validation import BadConfig, check_existence, check_names, check_targets
+from experiments.config.validation import UNDELETABLE, BadConfig, check_existence, check_names, check_targets
 
 NAMED = ("reward", "judge", "selection.judge")
 """Components that are options of a group, whose `name` is not an argument."""
@@ -85,9 +85,11 @@ def _make_components(node: Any, path: str = "") -> None:
 
 
 def _check_declared(config: DictConfig, path: str = "") -> None:
-    """Refuse fields, added with +, that are not in the schema."""
+    """Refuse fields that are not in the schema, added with +, and fields of it that are missing, deleted with ~."""
     schema: Any = OmegaConf.get_type(config)
     known = {one.name for one in fields(schema)}
+    if deleted := sorted(known - set(map(str, config))):
+        raise BadConfig(f"~{path}{deleted[0]}: {UNDELETABLE}")
     for key in map(str, config):
         if key not in known:
             raise BadConfig(

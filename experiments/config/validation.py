@@ -35,6 +35,7 @@ LOADERS: dict[str, dict[str, Any]] = {
 """Arguments that functions which load data get in addition to those of the configuration."""
 
 
+UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
 LARGEST = 2**53
 """Integers beyond it are not exact where numbers are floating-point, and too large for tensors from 2**63 on."""
 

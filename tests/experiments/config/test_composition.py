@@ -101,6 +101,8 @@ BAD = [
       for option in ("--dry-run", "-n", "-", "--", "--seed=1", "-m=2", "--config-name=x")),
     (["-m", "seed=0,1", "--dry-run"], ["--dry-run is not an option"]),
     (["~reward"], ["reward"]),
+    (["~plan"], ["~plan: a field of the configuration cannot be deleted"]),
+    (["~guard.patience"], ["~guard.patience: a field of the configuration cannot be deleted"]),
     (["scoring.dtype=float31"], ["scoring.dtype=float31", "float32"]),
     (["data.answers=hole"], ["data.answers=hole", "whole"]),
     (["trainer.optim=adamm_torch"], ["trainer.optim=adamm_torch", "adamw_torch"]),
