@@ -215,9 +215,11 @@ def _run_again(command: str, results_dir: Path, experiment: str | None, settings
     arguments = ["-m", *settings]  # a sweep, however many cells it has
     launchers.check_launcher(arguments)
     chosen_states = ("failed",) if command == "retry" else ("pending", "interrupted")
+    counts = Counter[str]()
 
     def entries() -> Iterator[Entry]:
         for cell in scan_cells(results_dir, experiment):
+            counts[cell.state] += 1
             if cell.state not in chosen_states:
                 continue
             if cell.known is not None:
@@ -225,4 +227,11 @@ def _run_again(command: str, results_dir: Path, experiment: str | None, settings
                 print(plain(f"{cell.entry.run_id}: {cell.state} before: {reason}"), file=sys.stderr)
             yield cell.entry
 
-    return runner.run_entries(entries(), results_dir, arguments)
+    code = runner.run_entries(entries(), results_dir, arguments)
+    if not any(counts[state] for state in chosen_states):
+        print(
+            f"nothing to {command} in {results_dir}: no cell is {' or '.join(chosen_states)}", file=sys.stderr
+        )
+    if command == "resume" and counts["failed"]:
+        print(f"{counts['failed']} failed cells are left out; `retry` runs them", file=sys.stderr)
+    return code

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -210,7 +210,22 @@ def test_resume_runs_pending_cells_and_retry_failed_ones(
     assert set(states(tmp_path).values()) == {"done"}
     attempts = {p.parent.name.split("-s")[-1][0]: len(p.read_text().split()) for p in tmp_path.glob("*/ran")}
     assert attempts == {"0": 1, "1": 2, "2": 2}
-    assert main(["resume", *where]) == 0, "nothing is left"
+    capsys.readouterr()
+    for command, states_of_it in (("resume", "pending or interrupted"), ("retry", "failed")):
+        assert main([command, *where]) == 0
+        said = f"nothing to {command} in {tmp_path}: no cell is {states_of_it}\n"
+        assert capsys.readouterr() == ("", said)
+
+
+def test_resume_says_that_failed_cells_are_left_out(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(entries: Iterable[Entry], *_: object) -> int:
+        return 0 * len(list(entries))
+
+    monkeypatch.setattr(runner, "run_entries", read)
+    assert main(["resume", f"results_dir={sweep}"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "1 failed cells are left out; `retry` runs them"
 
 
 def test_fail_fast_leaves_the_rest_pending(tmp_path: Path, add_cells: Callable[..., None]) -> None:
