@@ -1,6 +1,6 @@
-"""Score a file of responses from the shell.
+"""Score a file of responses by their mean log-likelihood under a verifier, in nats per token.
 
-    python -m cme.scoring.command_line --verifier google/gemma-3-4b-it responses.jsonl > scored.jsonl
+    cme score --verifier google/gemma-3-4b-it responses.jsonl > scored.jsonl
 
 The file has AlpacaEval's format: objects with `instruction` and `output`, one per line or in one JSON list. Lines are
 read, scored and written in chunks; a list is read as a whole. Each object is written as one line of JSON with a field
@@ -67,19 +67,19 @@ def _score_file(options: argparse.Namespace) -> int:
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Score responses by their mean log-likelihood under a verifier, in nats per token.",
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("file", type=Path, help="JSON lines, or a JSON list of objects")
     add("--verifier", required=True, help="a hub id, a folder, package:... or miniature:...")
-    add("--dtype", choices=("float32", "bfloat16", "float16", "float64"), default="float32")
+    dtypes = ("float32", "bfloat16", "float16", "float64")
+    add("--dtype", choices=dtypes, default="float32", help="data type of its weights; default: float32")
     add("--device", help="default: the GPU where there is one")
     add("--batch-tokens", type=_positive, default=4096, help="bound on rows x columns of a forward pass")
     add("--max-prompt-tokens", type=_positive, default=2048, help="longer prompts lose their start")
     add("--max-response-tokens", type=_positive, default=2048, help="longer responses lose their end")
-    add("--prompt-field", default="instruction")
-    add("--response-field", default="output")
+    add("--prompt-field", default="instruction", help="the field of the prompt; default: instruction")
+    add("--response-field", default="output", help="the field of the response; default: output")
     add("--end-of-turn", action="store_true", help="score the end-of-turn token behind every response")
     add("--entropy", action="store_true", help="add the verifier's mean entropy")
     add("--out", type=Path, help="file to write, overwritten; default: standard output")
@@ -94,7 +94,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 
 
