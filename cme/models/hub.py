@@ -93,7 +93,7 @@ def missing_weights(folder: Path) -> list[str]:
             names = set(read_json(index)["weight_map"].values())
         return sorted(name for name in names if not (folder / name).exists())
     except (AttributeError, LookupError, TypeError) as error:
-        raise BadFile(f"{index} is no index of weight files: get the checkpoint again") from error
+        raise BadFile(f"{index} is not an index of weight files: get the checkpoint again") from error
 
 
 def count_parameters(folder: Path) -> int:

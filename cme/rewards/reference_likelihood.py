@@ -38,7 +38,7 @@ class ReferenceLikelihood(Reward):
         answers: what part of a response is its answer: `number` or `boxed`.
         value: `log_probability`, `probability`, or `mean_probability` over the answer's tokens.
 
-    Raises ValueError for data whose answer is no part of the response, and for an unknown `value`.
+    Raises ValueError for data whose answer is not a part of the response, and for an unknown `value`.
     """
 
     __name__ = "reference_likelihood"
@@ -50,7 +50,7 @@ class ReferenceLikelihood(Reward):
 
     @classmethod
     def check(cls, answers: str = "none", value: str = "log_probability", **settings: Any) -> None:
-        """Raise ValueError for data whose answer is no part of the response, and for an unknown `value`."""
+        """Raise ValueError for data whose answer is not a part of the response, and for an unknown `value`."""
         if not has_final_answer(answers):
             raise ValueError(
                 f"answers={answers} leaves no reasoning in front of an answer; use data with answers=number or boxed, "

@@ -50,7 +50,7 @@ class Setting:
         return value is None or all(COMPARISONS[name](value, limit) for name, limit in self.limits.items())
 
     def is_neutral(self, value: Any) -> bool:
-        """Whether a value of the field is no part of a run's identity."""
+        """Whether a value of the field is not part of a run's identity."""
         return not self.changes_results or (self.added_later and bool(value == self.default))
 
 

@@ -84,7 +84,7 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
 
 
 def refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) -> None:
-    """Raise BadConfig for an override without effect: one that begins like none of ACCEPTED and `more`.
+    """Raise BadConfig for an override without effect: one that begins with none of ACCEPTED and `more`.
 
     `kind` says in the message which settings are accepted.
     """
@@ -135,7 +135,7 @@ def find_record(name: str, overrides: Sequence[str]) -> Path:
         if place.is_dir():
             raise BadConfig(f"{place} has no {RECORD}: give the folder of a finished run")
     raise BadConfig(
-        f"{name} is no run: give the folder of a finished run, its record file, or its id in results_dir={results}"
+        f"{name} is not a run: give the folder of a finished run, its record file, or its id in results_dir={results}"
     )
 
 

@@ -226,7 +226,8 @@ def missing_answer_warnings(run: Run, prompts: Mapping[str, Sequence[Prompt]]) -
         return []
     lacking = {use: sum(p.answer is None for p in own) for use, own in prompts.items()}
     return [
-        f"{n} of {len(prompts[use])} {use} prompts have no gold answer that can be read and are no part of any accuracy"
+        f"{n} of {len(prompts[use])} {use} prompts have no gold answer that can be read and are left out of every "
+        "accuracy"
         for use, n in lacking.items()
         if n
     ]

@@ -109,7 +109,7 @@ def test_a_panel_is_a_further_judge_too(path: Path, by_length: list[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere", "--judge", "local"], "nowhere is no run: give the folder of a finished run, its record file"),
+        (["nowhere", "--judge", "local"], "nowhere is not a run: give the folder of a finished run, its record file"),
         (["{results}", "--judge", "local"], r"has no record\.json: give the folder of a finished run"),
         (["{empty}", "--judge", "local"], "has no responses"),
         (["{record}", "--judge", "lokal"], "judge=lokal is unknown; did you mean local"),
