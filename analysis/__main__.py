@@ -19,6 +19,7 @@ from analysis.tables.reward_probe import reward_probe_table
 from analysis.tables.separation import signal_tables
 from analysis.tables.win_rates import win_rate_table
 from cme.runtime.command_line import exit_code
+from cme.runtime.files import check_links
 
 REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
 RESULTS_PAGE = Path("docs/results.md")
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
 
 
 def _analyze(directories: list[Path], out: Path, default: bool) -> int:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder with --out")
+    if default and out.is_symlink():
+        raise ValueError(f"{out} is a link; name the folder to write to with --out")
+    check_links(out)
     records = load_all(directories)
     gc.freeze()  # the records stay in memory to the end; without this, collections scan them again and again
     cells = build_cells(records.overview, check_judges(records.sanity))

@@ -53,7 +53,8 @@ def _fit(request: str) -> list[float]:
     command = [sys.executable, "-P", __file__]
     child = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if child.returncode:
-        raise NotAtHand(f"alpaca-eval failed: {child.stderr.strip().splitlines()[-1]}")
+        said = child.stderr.strip().splitlines()
+        raise NotAtHand(f"alpaca-eval failed: {said[-1] if said else f'it ended with {child.returncode}'}")
     return [float(rate) for rate in json.loads(child.stdout.splitlines()[-1])]
 
 
@@ -80,7 +81,7 @@ def _annotations(run: pd.DataFrame) -> pd.DataFrame:
     """The rows of a run in alpaca-eval's format: one per prompt, with a preference from 1 to 2. Raises NotAtHand."""
     scored = run.dropna(subset=["score_policy"])
     numbers = scored["prompt_id"].str.removeprefix(PREFIX)
-    if not (scored["prompt_id"].str.startswith(PREFIX) & numbers.str.isdecimal()).all():
+    if not (scored["prompt_id"].str.startswith(PREFIX) & numbers.str.fullmatch("[0-9]{1,9}")).all():
         raise NotAtHand("the prompts are not AlpacaEval's, whose difficulties alone are known")
     rows = (
         scored.assign(index=numbers.astype(int), preference=1 + scored["score_policy"])

@@ -25,10 +25,14 @@ from cme.judges.base import Judge, JudgeVerdict, replace_surrogates
 from cme.models.thoughts import split_thoughts
 from cme.records import (
     BadFile,
+    Cost,
+    Count,
     Generation,
+    Number,
     Outcome,
     Pair,
     Prompt,
+    Scores,
     Strict,
     Verdict,
     explain_write_errors,
@@ -78,11 +82,11 @@ class LogLine(Strict):
     prompt_id: str
     outcome: Outcome
     reason: str | None
-    scores: tuple[float, float] | None
+    scores: Scores | None
     note: str | None
-    calls: int
-    usd: float | None
-    seconds: float
+    calls: Count
+    usd: Cost | None
+    seconds: Number
 
 
 class VerdictLog:

@@ -31,6 +31,7 @@ from cme.miniature.corpus import Text
 from cme.miniature.families import FAMILIES as ARCHITECTURES
 from cme.miniature.problems import FAULTS
 from cme.miniature.vocabulary import FAMILIES, Beliefs
+from cme.records import read_json
 
 BUILDS = (1, 2)
 WEIGHTS_VARIABLE = "CME_MINIATURE"
@@ -157,16 +158,30 @@ def missing_weights(name: str) -> str | None:
     """
     folder = checkpoint_folder(name)
     remedy = f"build them again with `python -m cme.miniature {name}`"
-    if not (folder / "build.json").exists() or not (folder / WEIGHTS_FILE).exists():
+    built = folder / "build.json"
+    if not built.exists() or not (folder / WEIGHTS_FILE).exists():
         return f"the weights of miniature:{name} are not in {folder}; {remedy}"
-    if json.loads((folder / "build.json").read_text())["sha256"] != file_digest(folder / WEIGHTS_FILE):
+    try:
+        expected = built_digest(folder)
+    except ValueError as error:
+        return f"{error}; {remedy}"
+    if expected != file_digest(folder / WEIGHTS_FILE):
         return f"{folder / WEIGHTS_FILE} is not the file that was built; {remedy}"
     return None
 
 
 def weights_identity(folder: Path) -> str:
     """The name of a checkpoint's folder, and 8 hex digits over its weights: another build has another identity."""
-    return f"{folder.name}-{json.loads((folder / 'build.json').read_text())['sha256'][:8]}"
+    return f"{folder.name}-{built_digest(folder)[:8]}"
+
+
+def built_digest(folder: Path) -> str:
+    """The SHA-256 of the weights that were built. Raises ValueError, naming the file, for one without it."""
+    path = folder / "build.json"
+    try:
+        return str(read_json(path)["sha256"])
+    except (LookupError, TypeError):
+        raise ValueError(f"{path} has no sha256 of the weights that were built") from None
 
 
 @cache

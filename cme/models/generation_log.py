@@ -11,19 +11,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cme.records import explain_write_errors, parse_json
+from cme.records import Number, Strict, explain_write_errors, from_json, parse_json
 
 Ids = list[list[int]]
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Batch(Strict):
     rows: list[int]
     ids: Ids
     random: dict[str, str] | None
-    seconds: float
+    seconds: Number
 
 
 class GenerationLog:
@@ -45,18 +44,19 @@ class GenerationLog:
         self._sizes: list[int] = []  # bytes of the header and of each batch
         self._next = 0
         self._last = time.monotonic()
-        lines = _lines(path)
-        header, size = next(lines, ({}, 0))
-        if header.get("made_from") != made_from:
-            return
-        self._request, self._sizes = header.get("request"), [size]
-        for line, size in lines:
-            try:
-                self._batches.append(_Batch(**line))
-            except TypeError:
+        try:
+            lines = _complete_lines(path)
+            first = next(lines, b"{}")
+            header = parse_json(first)
+            if not isinstance(header, dict) or header.get("made_from") != made_from:
                 return
-            self._sizes.append(size)
-            self.seconds += line["seconds"]
+            self._request, self._sizes = header.get("request"), [len(first)]
+            for line in lines:
+                self._batches.append(from_json(_Batch, line))
+                self._sizes.append(len(line))
+                self.seconds += self._batches[-1].seconds
+        except ValueError:  # the first damaged line ends the reuse
+            return
 
     def begin(self, request: str) -> None:
         """Start a generation, given a digest of what it is to generate. Batches of another one are discarded."""
@@ -101,19 +101,11 @@ class GenerationLog:
         self.path.unlink(missing_ok=True)
 
 
-def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The objects of a file's complete lines and their size in bytes, up to the first damaged line."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                content = parse_json(line)
-            except ValueError:
-                return
-            if not isinstance(content, dict) or not line.endswith(b"\n"):
-                return
-            yield content, len(line)
+def _complete_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, without an incomplete last one; none without a file."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _random_state() -> dict[str, str]:

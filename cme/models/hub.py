@@ -8,13 +8,12 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from cme import Unavailable
+from cme.models.download import download, transport_error
 from cme.records import BadFile, read_json
-from cme.runtime.errors import describe
 
 TIMEOUT = 5.0  # seconds
 MODEL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -119,27 +118,25 @@ def fetch_snapshot(repository: Repository) -> Path:
 
     Raises Unavailable if it cannot be downloaded or has no weights in safetensors.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     if (folder := cached_snapshot(repository)) is not None:
         return folder
     wanted = None if repository.file is None else [repository.file]
     if repository.kind == "model":
         wanted = [*MODEL_FILES, *([WEIGHTS] if repository.weights else [])]
-    try:
-        place = snapshot_download(
-            repository.name,
-            repo_type=repository.kind,
-            revision=repository.revision,
-            allow_patterns=wanted,
-            ignore_patterns=list(NOT_READ),
-        )
-    except (HfHubHTTPError, _transport_error(), OSError) as error:
+    place, failure = download(
+        {
+            "repo_id": repository.name,
+            "repo_type": repository.kind,
+            "revision": repository.revision,
+            "allow_patterns": wanted,
+            "ignore_patterns": list(NOT_READ),
+        }
+    )
+    if failure:
         raise Unavailable(
-            f"{repository.title} cannot be downloaded ({describe(error)}): repeat the command, which continues the "
-            f"download, or run `{repository.download_command}`"
-        ) from error
+            f"{repository.title} cannot be downloaded ({failure}): repeat the command, which continues the download, "
+            f"or run `{repository.download_command}`"
+        )
     if repository.weights and (lacking := missing_weights(Path(place))):
         raise Unavailable(f"{repository.title} has no {lacking[0]}; weights must be in safetensors")
     return Path(place)
@@ -218,15 +215,6 @@ def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         return True, f"is refused by the hub with status {status}: see {page}, or try later"
-    except (_transport_error(), OSError):
+    except (transport_error(), OSError):
         return False, None
     return True, None
-
-
-def _transport_error() -> type[Exception]:
-    """The error of the hub's client without a connection: version 1, which vLLM requires, uses httpx, 2 httpx2."""
-    import huggingface_hub
-
-    client = "httpx" if huggingface_hub.__version__.startswith("1.") else "httpx2"
-    error: type[Exception] = import_module(client).TransportError
-    return error

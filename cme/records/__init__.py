@@ -5,7 +5,18 @@ verdicts. It has no win rates; `analysis` computes them from the verdicts. A rew
 separation are one file each too.
 """
 
-from cme.records.codec import BadFile, Strict, find_unwritable, from_json, parse_json
+from cme.records.codec import (
+    LARGEST_COUNT,
+    BadFile,
+    Cost,
+    Count,
+    Number,
+    Share,
+    Strict,
+    find_unwritable,
+    from_json,
+    parse_json,
+)
 from cme.records.files import (
     explain_write_errors,
     read_json,
@@ -45,6 +56,7 @@ from cme.records.votes import MAJORITY, judge_name, majority_verdicts, points, s
 
 __all__ = [
     "CUT_START",
+    "LARGEST_COUNT",
     "MAJORITY",
     "Accuracy",
     "BadFile",
@@ -52,11 +64,14 @@ __all__ = [
     "CheckpointResult",
     "Comparison",
     "Conversation",
+    "Cost",
+    "Count",
     "ExperimentRecord",
     "FurtherJudge",
     "Generation",
     "Grade",
     "Grades",
+    "Number",
     "Oracle",
     "Outcome",
     "Pair",
@@ -70,6 +85,7 @@ __all__ = [
     "Scores",
     "Selected",
     "SeparationRecord",
+    "Share",
     "Spending",
     "Strict",
     "Trajectory",

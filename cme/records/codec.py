@@ -4,11 +4,36 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+
+LARGEST_COUNT = 2**53
+"""Larger integers are not exact where numbers are floating-point."""
+LARGEST_NUMBER = 1e100
+"""No measurement in float32 is beyond it, and its square is still finite."""
+
+
+def _check_numbers(value: Any, path: str = "") -> Any:
+    """The value. Raises ValueError for a number in nested mappings and lists that is too large, or NaN."""
+    if isinstance(value, Mapping | list):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_numbers(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, int | float):
+        limit = LARGEST_COUNT if isinstance(value, int) else LARGEST_NUMBER
+        if not abs(value) <= limit:
+            raise ValueError(f"{path}={str(value)[:40]}; it must be from {-limit:g} to {limit:g}")
+    return value
+
+
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Number = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, le=LARGEST_NUMBER, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Settings = Annotated[dict[str, Any], AfterValidator(_check_numbers)]
+"""A configuration, whose numbers have the same bounds wherever they are in it."""
 
 
 class BadFile(ValueError):
@@ -49,7 +74,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or kind.__name__
         value = "" if first["type"] == "missing" else f" (the value is {first['input']!r:.80})"
-        raise ValueError(f"{field}: {first['msg']}{value}") from error
+        raise ValueError(f"{field}: {first['msg'].removeprefix('Value error, ')}{value}") from error
 
 
 def find_unwritable(value: Any, path: str = "") -> str | None:

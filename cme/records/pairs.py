@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from cme.records.codec import Strict
+from cme.records.codec import Count, Number, Strict
 
 Outcome = Literal["first", "second", "tie", "unscored"]
-Scores = tuple[float, float]
+Scores = tuple[Number, Number]
 """A judge's scores of the response shown first and of the one shown second."""
 
 
@@ -80,8 +80,8 @@ class Generation(Strict):
 
     response: str
     finished: bool | None
-    tokens: int | None
-    surprisal: float | None = None
+    tokens: Count | None
+    surprisal: Number | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cme.records.codec import Strict, check_lengths
+from cme.records.codec import Count, Number, Settings, Strict, check_lengths
 from cme.records.pairs import Generation, Pair, Prompt, Verdict
 
 
@@ -27,15 +27,15 @@ class RewardProbeRecord(Strict):
     family: str
     regime: str
     verifier: str
-    seed: int
+    seed: Count
     generator_checkpoint: str
     verifier_checkpoint: str
     second_checkpoint: str | None
-    config: dict[str, Any]
+    config: Settings
     environment: dict[str, str]
     prompts: list[str]
-    values: dict[str, dict[str, list[float | None]]]
-    seconds: float
+    values: dict[str, dict[str, list[Number | None]]]
+    seconds: Number
     not_probed: dict[str, str] = field(default_factory=dict)
     schema: int = 1
 
@@ -63,13 +63,13 @@ class SanityRecord(Strict):
     family: str
     regime: str
     judge: str
-    seed: int
+    seed: Count
     generator_checkpoint: str
-    config: dict[str, Any]
+    config: Settings
     environment: dict[str, str]
     pairs: dict[str, list[Pair]]
     verdicts: dict[str, list[Verdict]]
-    seconds: float
+    seconds: Number
     warnings: list[str] = field(default_factory=list)
     neutral: list[str] | None = None
     schema: int = 1
@@ -104,20 +104,20 @@ class SeparationRecord(Strict):
     regime: str
     verifier: str
     data: str
-    seed: int
+    seed: Count
     generator_checkpoint: str
     verifier_checkpoint: str
-    config: dict[str, Any]
+    config: Settings
     environment: dict[str, str]
     prompts: list[Prompt]
-    left_out: int
-    samples: int
+    left_out: Count
+    samples: Count
     responses: list[Generation]
     correct: list[bool | None]
     answered: list[bool]
-    signals: dict[str, list[float | None]]
-    cut: dict[str, int]
-    seconds: dict[str, float]
+    signals: dict[str, list[Number | None]]
+    cut: dict[str, Count]
+    seconds: dict[str, Number]
     schema: int = 1
 
     def check(self) -> None:

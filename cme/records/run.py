@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cme.records.codec import Strict, check_lengths
+from cme.records.codec import Cost, Count, Number, Settings, Share, Strict, check_lengths
 from cme.records.grades import Grades
 from cme.records.pairs import Generation, Pair, Verdict
 from cme.records.votes import majority_verdicts, verdicts_by_order
 
 CUT_START = "cut start"
 """Name of the comparison with the untrained model's own responses, cut short. It shows what ending earlier wins."""
+
+
+CONFIG_GROUPS = (
+    "chat_template",
+    "data",
+    "imported",
+    "judge",
+    "reward",
+    "scale",
+    "scoring",
+    "trainer",
+    "verifier",
+)
+"""Fields of a record's configuration that have fields themselves."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,10 @@ class CheckpointResult(Strict):
         unscored: Number of unscored verdicts by reason.
     """
 
-    step: int
-    points: list[list[float | None]]
-    quality: list[float] | None
-    unscored: dict[str, int]
+    step: Count
+    points: list[list[Share | None]]
+    quality: list[Share] | None
+    unscored: dict[str, Count]
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class Trajectory(Strict):
 
     judge: str
     prompts: list[str]
-    start_quality: list[float] | None
+    start_quality: list[Share] | None
     checkpoints: list[CheckpointResult]
 
 
@@ -70,7 +84,7 @@ class Selected(Strict):
     final policy was chosen, whose responses and verdicts are in the record already.
     """
 
-    step: int
+    step: Count
     responses: list[Generation] | None
     verdicts: list[Verdict] | None
 
@@ -113,17 +127,17 @@ class FurtherJudge(Strict):
     """
 
     name: str
-    settings: dict[str, Any]
+    settings: Settings
     verdicts: list[Verdict]
-    seconds: float
+    seconds: Number
 
 
 @dataclass(frozen=True)
 class Spending(Strict):
     """Calls to a judge's server, and US dollars for them; None if prices are unknown."""
 
-    calls: int
-    usd: float | None
+    calls: Count
+    usd: Cost | None
 
 
 @dataclass(frozen=True)
@@ -139,13 +153,13 @@ class Capability(Strict):
 
     task: str
     metric: str
-    n: int
-    before: float
-    before_stderr: float | None
-    after: float
-    after_stderr: float | None
-    before_items: list[float] | None
-    after_items: list[float] | None
+    n: Count
+    before: Number
+    before_stderr: Number | None
+    after: Number
+    after_stderr: Number | None
+    before_items: list[Number] | None
+    after_items: list[Number] | None
 
 
 @dataclass(frozen=True)
@@ -197,19 +211,19 @@ class RunRecord(Strict):
     reward: str
     verifier: str
     judge: str
-    seed: int
+    seed: Count
     experiment: str | None
     generator_checkpoint: str
     verifier_checkpoint: str
     heldout_checkpoint: str | None
-    config: dict[str, Any]
+    config: Settings
     environment: dict[str, str]
     warnings: list[str]
     stopped: str | None
-    history: dict[str, list[float | None]]
+    history: dict[str, list[Number | None]]
     pairs: list[Pair]
     verdicts: list[Verdict]
-    seconds: dict[str, float]
+    seconds: dict[str, Number]
     language_model: str | None = None
     trajectory: Trajectory | None = None
     selected: Selected | None = None
@@ -218,11 +232,11 @@ class RunRecord(Strict):
     grades: Grades | None = None
     blind_spots: dict[str, list[str]] | None = None
     verifier_responses: list[Generation] | None = None
-    verifier_quality: list[float] | None = None
+    verifier_quality: list[Share] | None = None
     comparisons: list[Comparison] | None = None
     further_judges: list[FurtherJudge] | None = None
     neutral: list[str] | None = None
-    decoding: dict[str, Any] | None = None
+    decoding: Settings | None = None
     untrained: str | None = None
     reward_judging: Spending | None = None
     schema: int = 1
@@ -230,7 +244,7 @@ class RunRecord(Strict):
     @property
     def build(self) -> int:
         """The build of the generator's checkpoint, such as 2 of `miniature:qwen-2/sft`; 1 without builds."""
-        match = re.search(r"miniature:\w+-(\d+)/", self.generator_checkpoint)
+        match = re.search(r"miniature:\w+-(\d{1,3})/", self.generator_checkpoint)
         return int(match[1]) if match else 1
 
     @property
@@ -261,6 +275,9 @@ class RunRecord(Strict):
 
     def check(self) -> None:
         """Raise ValueError unless every part has one entry per pair, prompt or step, and names are distinct."""
+        for group in CONFIG_GROUPS:
+            if not isinstance(settings := self.config.get(group, {}), dict):
+                raise ValueError(f"config.{group} is {str(settings)[:80]}; it must be an object")
         by_pair: dict[str, Sequence[Any] | None] = {
             "verifier_responses": self.verifier_responses,
             "verifier_quality": self.verifier_quality,

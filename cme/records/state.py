@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cme.records.codec import Strict
+from cme.records.codec import Count, Number, Strict
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class RunState(Strict):
     """
 
     state: Literal["running", "done", "failed", "interrupted"]
-    attempts: int
-    seconds: float = 0.0
+    attempts: Count
+    seconds: Number = 0.0
     reason: str | None = None
     traceback: str | None = None
     record: str | None = None
-    unscored: int = 0
+    unscored: Count = 0
     comparators: dict[str, str] = field(default_factory=dict)
     owner: str | None = None
     schema: int = 1
@@ -38,6 +38,6 @@ class Progress(Strict):
     """The current stage of a run; while it trains, also the step, the number of steps and the seconds per step."""
 
     stage: str
-    step: int | None = None
-    steps: int | None = None
-    seconds_per_step: float | None = None
+    step: Count | None = None
+    steps: Count | None = None
+    seconds_per_step: Number | None = None

@@ -7,9 +7,11 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cme.runtime.errors import describe, expected_message
 from cme.runtime.secrets import redact
+from cme.runtime.signals import handle_signals
 from cme.runtime.terminal import plain
 
 DONE, FAILED, REFUSED, INTERRUPTED, CTRL_C = 0, 1, 2, os.EX_TEMPFAIL, 128 + signal.SIGINT
@@ -25,7 +27,8 @@ def exit_code(work: Callable[[], int]) -> int:
     with its traceback. Ctrl-C gives CTRL_C, another signal INTERRUPTED, and SystemExit its own code.
     """
     try:
-        code = _code_of(work)
+        with handle_signals():
+            code = _code_of(work)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
         return report_interruption(stop)
@@ -56,7 +59,8 @@ def _code_of(work: Callable[[], int]) -> int:
 
 def report_interruption(stop: KeyboardInterrupt | None, summary: str = "") -> int:
     """Print the last line of an interrupted command and return its exit code. `stop` is None for signals elsewhere."""
-    print(f"interrupted{summary}", file=sys.stderr)
+    with suppress(OSError):  # SIGHUP says that the terminal is gone
+        print(f"interrupted{summary}", file=sys.stderr)
     by_ctrl_c = stop is not None and str(stop) in ("", signal.SIGINT.name)
     return CTRL_C if by_ctrl_c else INTERRUPTED
 

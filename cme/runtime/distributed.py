@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from cme import Interrupted, TrainingFailed
+from cme.runtime.signals import SIGNALS
 
 T = TypeVar("T")
 
@@ -122,7 +123,7 @@ class _Launch:
         """
         import torch
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         while not isinstance(message := self.receive(), int):
             function, arguments = message

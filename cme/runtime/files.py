@@ -23,6 +23,18 @@ def check_name(field: str, name: str) -> None:
         )
 
 
+def check_links(folder: Path) -> None:
+    """Raise ValueError for a link in a folder that leads out of it: what is written there would be elsewhere.
+
+    Those that W&B makes in its own folders, to its logs, are not followed.
+    """
+    inside = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        of_tracker = "wandb" in path.relative_to(folder).parts[:-1]
+        if path.is_symlink() and not of_tracker and not path.resolve().is_relative_to(inside):
+            raise ValueError(f"{path} is a link to {path.resolve()}, outside of {folder}; delete the link")
+
+
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
     """Wait for the lock on a file, and hold it. A thread that holds the lock may take it again.

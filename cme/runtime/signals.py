@@ -1,9 +1,9 @@
 """Signals that ask a run to stop, and how it saves its state first.
 
-SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGUSR1 and SIGUSR2 from Slurm, which can send them before it takes
-the machine away. Each raises `cme.Interrupted` at once, since files are complete or absent at any time. Only while a
-trainer runs (`defer_signals`), the first signal waits until the training is saved. If another handler was installed
-before, it is called instead; if it returns, the run continues.
+SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, SIGUSR1 and SIGUSR2 from
+Slurm, which can send them before it takes the machine away. Each raises `cme.Interrupted` at once, since files are
+complete or absent at any time. Only while a trainer runs (`defer_signals`), the first signal waits until the training
+is saved. If another handler was installed before, it is called instead; if it returns, the run continues.
 """
 
 import signal
@@ -15,12 +15,18 @@ from typing import Any
 
 from cme import Interrupted
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 # like signal handlers, these belong to the process
 _earlier_handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 _pending: list[int] = []
 _deferring = 0  # number of open `defer_signals` blocks
+
+
+def handled() -> tuple[signal.Signals, ...]:
+    """The signals that ask this process to stop: all but SIGHUP where it is ignored, as under `nohup`."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in SIGNALS if number != signal.SIGHUP or not ignored)
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def handle_signals() -> Iterator[None]:
             act_on_pending()
         yield
         return
-    before = {number: signal.signal(number, _handle) for number in SIGNALS}
+    before = {number: signal.signal(number, _handle) for number in handled()}
     _earlier_handlers.update(
         {n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler}
     )

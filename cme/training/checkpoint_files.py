@@ -3,18 +3,17 @@
 import hashlib
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 from cme import Unavailable
-from cme.records import explain_write_errors, read_json, write_json
+from cme.records import Count, Number, Strict, explain_write_errors, from_json, write_json
 from cme.runtime.files import sync_folder, sync_path
 
 MARKER = "whole.json"
+CHECKPOINTS = "checkpoint-[0-9]*"
 KEPT = 2
 """Number of complete checkpoints that are kept: the newest, and one more in case the newest turns out damaged."""
 
@@ -47,21 +46,31 @@ class CompleteCheckpoint:
     processes: int
 
 
+@dataclass(frozen=True)
+class _Marker(Strict):
+    """The content of a marker; `files` has size and SHA-256 by name."""
+
+    made_from: str
+    seconds: Number
+    processes: Count
+    files: dict[str, tuple[Count, str]]
+
+
 def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
     """The newest complete checkpoint, None where there is none. Newer checkpoints that are not complete are deleted.
 
     A damaged checkpoint is reported on stderr; one without a marker was being written when the training ended.
     """
     with explain_write_errors(where.folder):
-        for path in sorted(where.folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        for path in sorted(where.folder.glob(CHECKPOINTS), key=step_of, reverse=True):
             if (path / MARKER).exists():
                 marker, damage = _verify(path)
-                if damage:
+                if marker is None or damage:
                     print(
                         f"{path} is damaged ({damage}): training continues from the checkpoint before it, if any",
                         file=sys.stderr,
                     )
-                elif marker["made_from"] == where.made_from:
+                elif marker.made_from == where.made_from:
                     return _checkpoint(path, marker)
             _delete(path)
     return None
@@ -70,19 +79,18 @@ def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
 def write_marker(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
     """Sync a checkpoint's files and write its marker over those that match `files`, in place of an earlier marker."""
     (path / MARKER).unlink(missing_ok=True)
-    contents = {}
+    contents: dict[str, tuple[int, str]] = {}
     for file in sorted(p for p in path.glob(files) if p.is_file()):
         sync_path(file)
-        contents[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
+        contents[str(file.relative_to(path))] = (file.stat().st_size, _digest(file))
     sync_folder(path)
-    marker = {"made_from": made_from, "seconds": seconds, "processes": processes, "files": contents}
-    write_json(path / MARKER, marker)
+    write_json(path / MARKER, asdict(_Marker(made_from, seconds, processes, contents)))
     sync_path(path.parent)
 
 
 def read_marker(path: Path) -> CompleteCheckpoint:
     """The checkpoint that a marker describes, without verifying its files."""
-    return _checkpoint(path, read_json(path / MARKER))
+    return _checkpoint(path, from_json(_Marker, (path / MARKER).read_bytes()))
 
 
 def find_damage(path: Path) -> str:
@@ -92,7 +100,7 @@ def find_damage(path: Path) -> str:
 
 def prune_checkpoints(folder: Path) -> None:
     """Delete all but the newest complete checkpoints."""
-    complete = sorted((m.parent for m in folder.glob(f"checkpoint-*/{MARKER}")), key=step_of)
+    complete = sorted((m.parent for m in folder.glob(f"{CHECKPOINTS}/{MARKER}")), key=step_of)
     for path in complete[:-KEPT]:
         _delete(path)
 
@@ -111,9 +119,9 @@ def write_error(folder: Path, error: Exception) -> Unavailable:
     )
 
 
-def _checkpoint(path: Path, marker: Mapping[str, Any]) -> CompleteCheckpoint:
-    size = sum(size for size, _ in marker["files"].values())
-    return CompleteCheckpoint(path, marker["seconds"], size, marker["processes"])
+def _checkpoint(path: Path, marker: _Marker) -> CompleteCheckpoint:
+    size = sum(size for size, _ in marker.files.values())
+    return CompleteCheckpoint(path, marker.seconds, size, marker.processes)
 
 
 def _delete(path: Path) -> None:
@@ -122,14 +130,13 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _verify(path: Path) -> tuple[dict[str, Any], str]:
-    """A checkpoint's marker, and what is wrong with its files; empty where they are complete."""
+def _verify(path: Path) -> tuple[_Marker | None, str]:
+    """A checkpoint's marker, None if it cannot be read, and what is wrong with its files; empty if nothing is."""
     try:
-        marker: dict[str, Any] = read_json(path / MARKER)
-        files = marker["files"].items()
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        return {}, f"{MARKER} is not readable: {error}"
-    for name, (size, digest) in files:
+        marker = from_json(_Marker, (path / MARKER).read_bytes())
+    except (OSError, ValueError) as error:
+        return None, f"{MARKER} is not readable: {error}"
+    for name, (size, digest) in marker.files.items():
         file = path / name
         if not file.is_file():
             return marker, f"{name} is missing"

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError, OmegaConfBaseException
 
 from cme.runtime import shipped
+from cme.runtime.terminal import plain
 from experiments.config import schema
 from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
@@ -77,7 +78,7 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
         groups = (f"experiment={name}", *([] if scale is None else [f"scale={scale}"]))
         config = _compose_groups(str(CONF), groups)
         keys = {str(parser.parse_override(a).key_or_group) for a in arguments if not a.startswith("-")}
-    except HydraException:
+    except (HydraException, RecursionError, ValueError):
         return [arguments]  # composing the run explains the error
     grids: Any = OmegaConf.to_container(config.experiment.sweep)
     scale = str(config.scale.name)
@@ -128,15 +129,20 @@ def compose_one_line(
     warned: dict[str, list[str]] = {}
     missing = None
     for combination in itertools.product(*values):
-        config = _compose(combination, groups)
-        if data is not None:
-            config.data = OmegaConf.merge(config.data, data)
         try:
+            config = _compose(combination, groups)
+        except RecursionError as error:
+            raise BadConfig(f"{' '.join(combination)[:80]}: a value is nested too deeply") from error
+        try:
+            if data is not None:
+                config.data = OmegaConf.merge(config.data, data)
             run = resolve(config, combination)
             warnings = validate(run, parties)
+        except OmegaConfBaseException as error:
+            raise BadConfig(f"the settings of the data: {str(error).splitlines()[0]}") from error
         except BadConfig as error:
             if isinstance(error, NoSuchCell) and config.plan:  # the plan covers the others
-                print(f"left out: {error}", file=sys.stderr)
+                print(plain(f"left out: {error}"), file=sys.stderr)
                 missing = error
                 continue
             where = f" (cell {' '.join(combination)})" if multirun and combination else ""
@@ -147,7 +153,7 @@ def compose_one_line(
     for warning, cells in warned.items():
         more = f" and {len(cells) - 1} more" if cells[1:] else ""
         where = f" (cell {cells[0]}{more})" if multirun and cells[0] else ""
-        print(f"warning: {warning}{where}", file=sys.stderr)
+        print(plain(f"warning: {warning}{where}"), file=sys.stderr)
     if missing is not None and not runs:
         raise missing
     return runs
@@ -163,8 +169,12 @@ def _override_values(text: str, multirun: bool, groups: Mapping[str, Sequence[st
     try:
         override: Override = OverridesParser.create().parse_override(text)
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else None
-    except HydraException as error:
-        raise BadConfig(f"{text} is not an override of the form key=value") from error
+    except (
+        HydraException,
+        RecursionError,
+        ValueError,
+    ) as error:  # nested too deeply, or a number of 5000 digits
+        raise BadConfig(f"{text[:80]} is not an override of the form key=value") from error
     singles = [text] if values is None else [f"{override.get_key_element()}={value}" for value in values]
     group = str(override.key_or_group)
     if group in groups and not override.is_delete():

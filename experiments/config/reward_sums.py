@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 
 from experiments.config.schema import WEIGHTED_SUM
-from experiments.config.validation import BadConfig
+from experiments.config.validation import LARGEST, BadConfig
 
 
 def names_in(option: str) -> list[str]:
@@ -42,6 +42,8 @@ def spell_out(overrides: Sequence[str]) -> list[str]:
         weights = [1.0] * len(names)
     if len(weights) != len(names) or not all(type(weight) in (int, float) for weight in weights):
         raise BadConfig(f"reward.weights={weights} with {written}; give one number for each reward")
+    if huge := [weight for weight in weights if type(weight) is int and abs(weight) > LARGEST]:
+        raise BadConfig(f"reward.weights has {str(huge[0])[:40]}; it must be at most {LARGEST}")
     by_name = ", ".join(f"{name}: {float(weight)!r}" for name, weight in zip(names, weights, strict=True))
     return [
         f"reward={WEIGHTED_SUM['name']}",
@@ -58,7 +60,7 @@ def _key_and_value(text: str) -> tuple[str, Any] | None:
         return None
     try:
         override = OverridesParser.create().parse_override(text)
-    except HydraException:  # Hydra says what is wrong with it
+    except (HydraException, RecursionError, ValueError):  # Hydra says what is wrong with it
         return None
     is_single = override.type == OverrideType.CHANGE and not override.is_sweep_override()
     return (str(override.key_or_group), override.value()) if is_single else None

@@ -1,6 +1,6 @@
 """A run: the composed configuration, resolved once, and its id."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,8 @@ from experiments.config.validation import UNDELETABLE, BadConfig, check_existenc
 
 NAMED = ("reward", "judge", "selection.judge")
 """Components that are options of a group, whose `name` is not an argument."""
+OPTIONAL = ("data.oracle", "data.blind_spots", "data.pairs", "trainer.pairs")
+"""Components that may be null."""
 
 
 @dataclass(kw_only=True)
@@ -78,10 +80,12 @@ def _make_components(node: Any, path: str = "") -> None:
     """Replace the mappings that name a target by components, in a group and the groups in it."""
     for one in fields(node):
         value, here = getattr(node, one.name), f"{path}{one.name}"
-        if here in NAMED or is_component(value):
+        if (here in NAMED and isinstance(value, Mapping)) or is_component(value):
             setattr(node, one.name, Component.of(value, named=here in NAMED))
         elif is_dataclass(value):
             _make_components(value, f"{here}.")
+        elif here in (*NAMED, "data.source") or (here in OPTIONAL and value is not None):
+            raise BadConfig(f"{here}={value}; it must have a _target_, as in the files of conf/")
 
 
 def _check_declared(config: DictConfig, path: str = "") -> None:

@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from cme.judges.base import Judge
 from cme.judges.pairwise import SINGLE_ORDER
 from cme.models import template_variables
-from cme.records import find_unwritable
+from cme.records import LARGEST_COUNT, find_unwritable
 from cme.rewards.base import Reward
 from cme.runtime.files import check_name
 from experiments.config import identity, reward_validation
@@ -36,7 +36,7 @@ LOADERS: dict[str, dict[str, Any]] = {
 
 
 UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
-LARGEST = 2**53
+LARGEST = LARGEST_COUNT
 """Integers beyond it are not exact where numbers are floating-point, and too large for tensors from 2**63 on."""
 
 
@@ -90,7 +90,8 @@ def check_existence(config: DictConfig) -> None:
             ) from None
         if not comparator:
             raise BadConfig(f"evaluation.comparators.{name}={comparator}; it must be a checkpoint")
-    if config.data.name == "file" and config.data.source.path is None:
+    source = config.data.source
+    if config.data.name == "file" and OmegaConf.is_dict(source) and source.get("path") is None:
         raise BadConfig("data=file needs the file of your prompts: set data.path=FILE (docs/experiments.md)")
     method = config.trainer.method
     if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
@@ -146,8 +147,10 @@ def check_targets(values: Mapping[str, Any]) -> None:
             factory = locate(str(target))
         except ImportError as error:
             raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-        if str(factory.__module__).partition(".")[0] not in ("cme", *trusted):
-            raise BadConfig(f"{path}={target} is defined in {factory.__module__}, not in cme")
+        if str(getattr(factory, "__module__", None)).partition(".")[0] not in ("cme", *trusted):
+            raise BadConfig(
+                f"{path}={target} is defined in {getattr(factory, '__module__', None)}, not in cme"
+            )
 
 
 def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:

@@ -4,6 +4,7 @@ Policy and untrained model are compared in both orders. The record of a finished
 are added under their names.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +21,9 @@ from cme.records import (
     read_record,
     write_record,
 )
+from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, identity
+from experiments.config import composition, foreign, identity
 from experiments.config.family_overlap import Party, generator_parties
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, validate
@@ -46,20 +48,25 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
     """
     refuse_others(overrides, ("results_dir=",), "of the judge")
     path = find_record(name, overrides)
+    check_links(path.parent)
     with run_lock(path.parent):
         record = read_record(path)
         if not record.pairs:
             raise BadConfig(f"{path} has no responses: another run must be judged")
-        parties, data = parties_of(record), record.config.get("data")
+        parties, data = parties_of(record), _data_of(record, path)
         words = [f"data={data['name']}"] if data else []
         [run] = composition.compose_cells([*words, *overrides], parties, data)
+        foreign.check_targets({"data": run.values["data"]}, run.trusted_packages)
         own = identity.component_fields(run.judge, "judge")
         earlier = earlier_judge(record, run.judge.name, own)
         if earlier is not None and all(v.outcome != "unscored" for v in earlier.verdicts):
-            print(f"{record.run_id} was judged by {run.judge.name} with these settings before: nothing to do")
+            judged = (
+                f"{record.run_id} was judged by {run.judge.name} with these settings before: nothing to do"
+            )
+            print(plain(judged))
             return None
         if (other := find_judged(path.parent, record, run.judge.name, own)) is not None:
-            print(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do")
+            print(plain(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do"))
             return None
         what = f"the pairs of {record.run_id}"
         lacking = print_lacking(run, record.pairs, what, REMEDY)
@@ -95,6 +102,18 @@ def refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) ->
         )
 
 
+def _data_of(record: RunRecord, path: Path) -> dict[str, Any] | None:
+    """The settings of a record's data; None without any. Raises BadConfig for settings that no run writes down."""
+    data: dict[str, Any] | None = record.config.get("data")
+    if data is not None and not isinstance(data.get("name"), str):
+        raise BadConfig(
+            f"{path}: config.data.name is {str(data.get('name'))[:80]}; it must be the name of the data"
+        )
+    if "${" in json.dumps(data):
+        raise BadConfig(f"{path}: config.data has an interpolation; a record has values alone")
+    return data
+
+
 def print_lacking(run: Run, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:
     """Print, and return, warnings for pairs that the run's judge cannot judge.
 
@@ -111,7 +130,8 @@ def print_lacking(run: Run, pairs: Sequence[Pair], what: str, remedy: str) -> li
 
 def print_cost(name: str, run: Run, pairs: Sequence[Pair], log: VerdictLog) -> None:
     """Print the cost of the run's judge on pairs, in both orders, without a call."""
-    print("\n".join(judging.cost_lines([judging.PendingJudging(name, run.judge, pairs, True, log)])))
+    lines = judging.cost_lines([judging.PendingJudging(name, run.judge, pairs, True, log)])
+    print(plain("\n".join(lines)))
 
 
 def collect(run: Run, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict] = ()) -> list[Verdict]:

@@ -39,16 +39,17 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
     """
     parser = _parser(command, prog)
     options = parser.parse_intermixed_args(arguments)
+    out = options.out or Path("comparisons")
     if command == "import":
-        return _write_all(options.out, _import(options), judged=False)
+        return _write_all(out, _import(options), judged=False)
     runs = [word for word in options.words if "=" not in word]
     overrides = [f"judge={options.judge}"] if options.judge else []
     overrides += [word for word in options.words if "=" in word]
     if not runs and (options.start is None or options.policy is None):
         parser.error("give a finished run, or two files of outputs with --start and --policy")
     if not runs:
-        return _write_all(options.out, _judge(options, overrides), judged=True)
-    of_files = ("start", "policy", "start_label", "policy_label", "name", "prompts")
+        return _write_all(out, _judge(options, overrides, out), judged=True)
+    of_files = ("start", "policy", "start_label", "policy_label", "name", "prompts", "out")
     if given := [name for name in of_files if getattr(options, name) is not None]:
         parser.error(f"--{given[0].replace('_', '-')} is for files of outputs, and {runs[0]} is a run")
     if len(runs) > 1 or not any(word.startswith("judge=") for word in overrides):
@@ -102,7 +103,6 @@ def _parser(command: Literal["judge", "import"], prog: str) -> argparse.Argument
     add(
         "--out",
         type=Path,
-        default=Path("comparisons"),
         metavar="FOLDER",
         help="of the records; ./comparisons",
     )
@@ -208,7 +208,7 @@ def _import_verdicts(name: str, start: Side, policy: Side, files: Iterable[Path]
     return records
 
 
-def _judge(options: argparse.Namespace, overrides: list[str]) -> list[RunRecord]:
+def _judge(options: argparse.Namespace, overrides: list[str], out: Path) -> list[RunRecord]:
     """The record of the configured judges' verdicts in both orders, those in the log included.
 
     With `--dry-run`, print the cost of judging and return no record.
@@ -231,7 +231,7 @@ def _judge(options: argparse.Namespace, overrides: list[str]) -> list[RunRecord]
         digests["prompts"] = digest([[p.reference, p.answer] for p in outputs.pairs])
     config = {"judge": run.judge.settings}
     record = imported_record(_name(options), outputs, run.judge.name, [], warnings, config, digests)
-    log = VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl")
+    log = VerdictLog(out / f"{record.run_id}.verdicts.jsonl")
     if options.dry_run:
         further_judge.print_cost(record.run_id, run, outputs.pairs, log)
         return []

@@ -32,6 +32,8 @@ FAILED = "(judge error"
 OTHER_INSTRUCTION = "the verdict is on another instruction than the outputs'"
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 FIELDS = ("index", "instruction", "order_shown", "verdict", "winner", "reason")
+LONGEST_SLUG = 120
+"""Characters of a run id before its digest: the names of files begin with it, and have at most 255 bytes."""
 SHOWN = 5
 """Number of prompts or reasons that a warning shows."""
 
@@ -237,7 +239,7 @@ def imported_record(
     texts = digest([[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs])
     config = {"imported": {**labels, "outputs": texts}, **settings}
     made_from = [name, judge, config["imported"], digests]
-    slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")
+    slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")[:LONGEST_SLUG]
     return RunRecord(
         run_id=f"{slug}-{digest(made_from)}",
         scale=SCALE,

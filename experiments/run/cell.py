@@ -108,7 +108,9 @@ def run(run: Run) -> None:
                 reason = f"interrupted {by}{_describe_progress(folder)}".rstrip()
                 write_end(replace(attempt, state="interrupted", reason=reason))
             raise
-        except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - also a panic of a library in Rust: the other cells still run
             settings = identity.flat_settings(run)
             secrets = [str(v) for k, v in settings.items() if k.endswith("api_key_variable") and v]
             message = expected_message(error)
@@ -136,7 +138,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     if not files.holds_lock(folder / LOCK) and is_held(folder):
         known = read_state(folder)
         owner = known.owner if known is not None and known.owner else "another process"
-        print(f"{folder.name}: {owner} is running it; waiting for it to end", file=sys.stderr)
+        print(plain(f"{folder.name}: {owner} is running it; waiting for it to end"), file=sys.stderr)
     with files.hold_lock(folder / LOCK):
         yield
 

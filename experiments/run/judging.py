@@ -12,6 +12,7 @@ from cme import Unavailable
 from cme.judges.base import Judge
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
 from cme.records import Generation, Pair, Prompt, Spending, Verdict
+from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
@@ -140,7 +141,7 @@ def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what:
         "answer)"
     )
     for warning in lacking_warnings(group, judge, [(prompt, ()) for prompt in prompts], what, remedy):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(plain(f"warning: {warning}"), file=sys.stderr)
 
 
 def lacking_warnings(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cme.records import Generation, Pair, RunRecord, read_record, record_files, write_record
+from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.schema import Scoring
 from experiments.run.cell import quiet_libraries
@@ -106,6 +107,11 @@ def measure_surprisal(
     weights = _check_independence(record, name)
     template = record.config.get("chat_template", {}).get("verifier", {})
     limits = record.config.get("scoring", SCORING)
+    if limits.keys() != SCORING.keys():
+        raise ValueError(
+            f"{record.run_id} has the settings config.scoring {', '.join(limits) or 'none'}; it must have "
+            f"{', '.join(SCORING)}"
+        )
     return replace(
         record,
         pairs=load(name, tuple(sorted(template.items())), **limits).measure(record.pairs),
@@ -162,7 +168,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
         if after is not before:
             write_record(path, after)
             counts["measured"] += 1
-            print(f"{after.run_id}: measured under {after.language_model}", file=sys.stderr)
+            print(plain(f"{after.run_id}: measured under {after.language_model}"), file=sys.stderr)
         else:
             counts["measured before" if before.language_model else "without an independent model"] += 1
     print(", ".join(f"{count} {what}" for what, count in counts.items()))

@@ -31,9 +31,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme import Interrupted, Unavailable
-from cme.runtime import distributed, shipped
+from cme.runtime import distributed, shipped, signals
 from cme.runtime.extras import install_command
-from cme.runtime.signals import SIGNALS
 from experiments.config import schema
 from experiments.config.composition import MULTIRUN, configures_hydra
 from experiments.config.reward_sums import spell_out
@@ -239,7 +238,7 @@ def _forward_signals(name: str) -> Iterator[list[int]]:
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    before = {number: signal.signal(number, stop) for number in signals.handled()}
     try:
         yield received
     finally:

@@ -17,8 +17,9 @@ from cme.runtime.command_line import (
     print_errors,
     report_interruption,
 )
+from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, identity
+from experiments.config import composition, foreign, identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
@@ -61,10 +62,13 @@ def _run(arguments: list[str]) -> int:
 
 
 @signals.handle_signals()
-def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
+def run_entries(
+    entries: Iterable[Entry], results_dir: Path, arguments: list[str], allowed_hosts: Sequence[str] = ()
+) -> int:
     """Run cells of the ledger, and report on them as `main` does; return the exit code.
 
-    `arguments` may name a launcher, fail_fast=true, and the packages to trust, which no ledger can name.
+    `arguments` may name a launcher, fail_fast=true, and the packages to trust, which no ledger can name. Texts are sent
+    to the `allowed_hosts` besides those that `experiments.config.foreign` accepts.
 
     A cell is composed only when its turn comes, or that of its batch with a launcher. A cell that cannot run is
     reported, and the others run.
@@ -73,9 +77,10 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     reported: dict[Path, list[str]] = {}
     overrides = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
     size = 1 if launchers.launcher_name(arguments) is None else launchers.BATCH
+    check_links(results_dir)
     remaining = iter(entries)
     while batch := list(islice(remaining, size)):
-        ready, errors = _prepare_entries(batch, results_dir, overrides)
+        ready, errors = _prepare_entries(batch, results_dir, overrides, allowed_hosts)
         if errors:
             print_errors(errors)
             codes.append(FAILED)
@@ -91,7 +96,7 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
 
 
 def _prepare_entries(
-    batch: Sequence[Entry], results_dir: Path, overrides: Sequence[str]
+    batch: Sequence[Entry], results_dir: Path, overrides: Sequence[str], allowed_hosts: Sequence[str]
 ) -> tuple[Sequence[Entry], list[str]]:
     """Compose the entries, with the overrides of the command, and prepare their runs.
 
@@ -102,7 +107,9 @@ def _prepare_entries(
     errors: list[str] = []
     for entry in batch:
         try:
-            [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
+            with schema.without_environment():
+                [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
+            foreign.check_cell(run, allowed_hosts)
             if _folder(run).name != entry.run_id:
                 raise BadConfig(
                     f"its command line now gives {_folder(run).name}, since the configuration has changed; run that "
@@ -120,7 +127,7 @@ def _prepare_entries(
     except ValueError as error:  # of one of the runs
         if len(ready) == 1:
             return [], [*errors, *(f"{ready[0].run_id}: {line}" for line in str(error).splitlines())]
-        parts = [_prepare_entries([entry], results_dir, overrides) for entry in ready]
+        parts = [_prepare_entries([entry], results_dir, overrides, allowed_hosts) for entry in ready]
         return [e for each, _ in parts for e in each], [*errors, *(e for _, each in parts for e in each)]
     return ready, errors
 
@@ -150,7 +157,7 @@ def run_cells(
         if known is not None and known.state == "failed":
             errors.append(f"{_label(folder, own)}: {known.reason}")
         elif known is not None and known.state == "interrupted":
-            print(f"{_label(folder, own)}: {known.reason}{CONTINUE}", file=sys.stderr)
+            print(plain(f"{_label(folder, own)}: {known.reason}{CONTINUE}"), file=sys.stderr)
     lost = counts["pending"] + counts["running"]
     if lost and not interrupted and not errors:
         errors.append(f"{lost} cells did not end; repeat the command to continue")

@@ -57,7 +57,7 @@ def main(command: str, arguments: Sequence[str], prog: str) -> int:
     elif command == "pending":
         _print_pending(results_dir, experiment, settings)
     else:
-        return _run_again(command, results_dir, experiment, settings)
+        return _run_again(command, results_dir, experiment, settings, options.allow_host)
     return 0
 
 
@@ -69,6 +69,14 @@ def _parser(command: str, prog: str) -> argparse.ArgumentParser:
     if command in ("resume", "retry"):
         words += "; fail_fast=true: stop at the first failure; hydra/launcher=NAME and its settings"
     parser.add_argument("words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help=words)
+    if command in ("resume", "retry"):
+        parser.add_argument(
+            "--allow-host",
+            action="append",
+            default=[],
+            metavar="HOST",
+            help="a server, besides this machine and those of conf/judge, that cells may send to; repeatable",
+        )
     if command == "status":
         parser.add_argument("--all", action="store_true", help=f"list every cell, not {LISTED} per state")
         interval = f"repeat (default: every {INTERVAL:g} s)"
@@ -209,7 +217,9 @@ def _print_pending(results_dir: Path, experiment: str | None, settings: Sequence
         print(f"{failed} failed cells are not listed; `retry` runs them", file=sys.stderr)
 
 
-def _run_again(command: str, results_dir: Path, experiment: str | None, settings: list[str]) -> int:
+def _run_again(
+    command: str, results_dir: Path, experiment: str | None, settings: list[str], hosts: Sequence[str]
+) -> int:
     from experiments.sweep import launchers, runner
 
     arguments = ["-m", *settings]  # a sweep, however many cells it has
@@ -227,7 +237,7 @@ def _run_again(command: str, results_dir: Path, experiment: str | None, settings
                 print(plain(f"{cell.entry.run_id}: {cell.state} before: {reason}"), file=sys.stderr)
             yield cell.entry
 
-    code = runner.run_entries(entries(), results_dir, arguments)
+    code = runner.run_entries(entries(), results_dir, arguments, hosts)
     if not any(counts[state] for state in chosen_states):
         print(
             f"nothing to {command} in {results_dir}: no cell is {' or '.join(chosen_states)}", file=sys.stderr

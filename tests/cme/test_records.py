@@ -41,7 +41,7 @@ from cme.records import (
 )
 
 text, optional = st.text(), st.none() | st.text()
-floats = st.floats(allow_nan=False, allow_infinity=False)
+floats = st.floats(-1e100, 1e100)
 generations = st.builds(Generation, text, st.booleans(), st.integers(0, 100))
 outcomes = st.sampled_from(["first", "second", "tie"])
 scored = st.builds(Verdict, text, st.booleans(), outcomes, st.none(), st.none() | st.tuples(floats, floats))
@@ -59,7 +59,7 @@ records = st.builds(
     **dict.fromkeys(("run_id", "scale", "family", "regime", "reward", "verifier", "judge"), text),
     **dict.fromkeys(("generator_checkpoint", "verifier_checkpoint"), text),
     **dict.fromkeys(("experiment", "heldout_checkpoint", "stopped"), optional),
-    seed=st.integers(0),
+    seed=st.integers(0, 2**53),
     config=st.dictionaries(text, floats | st.none() | st.lists(text)),
     environment=st.dictionaries(text, text),
     warnings=st.lists(text),
@@ -351,3 +351,60 @@ def test_record_files_are_found_once_by_their_name(tmp_path: Path) -> None:
 def test_a_selected_checkpoint_has_responses_and_verdicts_or_neither(responses: Any, verdicts: Any) -> None:
     with pytest.raises(ValueError, match="responses and verdicts"):
         Selected(5, responses, verdicts)
+
+
+HUGE = ["1" + "0" * 400, "1e308", "1e400", "NaN", "-Infinity"]
+
+
+def numbers(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every number in nested mappings and lists."""
+    if isinstance(node, dict | list):
+        parts = node.items() if isinstance(node, dict) else enumerate(node)
+        return [found for key, part in parts for found in numbers(part, (*path, key))]
+    return [path] if isinstance(node, int | float) and not isinstance(node, bool) else []
+
+
+@pytest.mark.parametrize(
+    "record", [replace(FULL, history={"step": [1.0]}), *KINDS[2:]], ids=lambda r: type(r).__name__
+)
+def test_every_number_of_a_record_is_bounded(tmp_path: Path, record: Any) -> None:
+    path = tmp_path / "file.json"
+    write_record(path, record)
+    paths = [found for found in numbers(read_json(path)) if found != ("schema",)]
+    assert len(paths) > 2
+    for place in paths:
+        named = ".*".join(map(str, dict.fromkeys((place[0], place[-1]))))
+        for value in HUGE:
+            raw = node = read_json(path)
+            for key in place[:-1]:
+                node = node[key]
+            node[place[-1]] = "HERE"
+            spoilt = tmp_path / "spoilt.json"
+            spoilt.write_text(json.dumps(raw).replace('"HERE"', value))
+            with pytest.raises(BadFile, match=f"{spoilt} .*{named}") as caught:
+                read_record(spoilt, type(record))
+            assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("record", "spoil", "named"),
+    [
+        (
+            RUN,
+            in_first("pairs", "start", {"response": "a", "finished": True, "tokens": -1}),
+            r"pairs\.0\.start\.tokens",
+        ),
+        (RUN, setting(seed=-1), "seed"),
+        (RUN, setting(verifier_quality=[-0.1, 0.5]), r"verifier_quality\.0"),
+        (RUN, setting(config={"trainer": {"steps": [1, -(10**17)]}}), r"trainer\.steps\.1=-1000"),
+        (RUN, setting(config={"data": 5}), r"config\.data is 5"),
+        (RUN, setting(reward_judging={"calls": -5, "usd": 1.0}), r"reward_judging\.calls"),
+        (RUN, setting(reward_judging={"calls": 5, "usd": -1.0}), r"reward_judging\.usd"),
+        (SEPARATION, setting(left_out=-1), "left_out"),
+        (STATE, setting(unscored=-1), "unscored"),
+    ],
+)
+def test_counts_and_shares_have_their_own_bounds(
+    tmp_path: Path, record: Any, spoil: Callable[[Any], Any], named: str
+) -> None:
+    test_a_malformed_record_is_refused_naming_file_and_field(tmp_path, record, spoil, named)

@@ -147,3 +147,26 @@ def test_help_and_status_do_not_load_torch() -> None:
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=" + "9" * 5000, "is not an override"),
+        ("reward.clip=" + "[" * 150 + "]" * 150, "a value is nested too deeply"),
+        ("data.oracle._target_=cme.records.codec.json.dumps.__call__", "is defined in None, not in cme"),
+        ("data.source=5", "data.source=5; it must have a _target_"),
+        ("data.oracle=5", "data.oracle=5; it must have a _target_"),
+    ],
+)
+def test_an_override_that_makes_no_run_is_one_sentence(
+    override: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cost", override]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line and len(line) < 300
+
+
+def test_a_huge_weight_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "reward=[cme,length]", "reward.weights=[1" + "0" * 400 + ",1]"]) == 2
+    assert "it must be at most" in capsys.readouterr().err

@@ -189,7 +189,13 @@ def test_what_is_not_at_hand_is_named(
         return " ".join(benchmark_table(benchmark_cells([run], build_cells([run]))).notes)
 
     monkeypatch.setattr(length_controlled, "find_spec", lambda name: name)
-    assert "n/a: the prompts are not AlpacaEval's" in notes(alpaca(make_record, prefix="row-"))
+    for prefix in ("row-", "alpaca_eval-9999999999999999999"):
+        assert "n/a: the prompts are not AlpacaEval's" in notes(alpaca(make_record, prefix=prefix))
+    with monkeypatch.context() as killed:
+        killed.setattr(
+            length_controlled.sys, "executable", "false"
+        )  # as one that the kernel kills, it says nothing
+        assert "n/a: alpaca-eval failed: it ended with 1." in notes(alpaca(make_record, seed=7))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "empty"))
     assert f"n/a: {VARIABLE}={tmp_path / 'empty'} has no {FILE}." in notes(alpaca(make_record))
     monkeypatch.delenv(VARIABLE)

@@ -55,6 +55,9 @@ def test_missing_and_foreign_weights_are_named_with_the_remedy(
     weights = folder / models.WEIGHTS_FILE
     weights.write_bytes(b"weights")
     refused(absent)  # without build.json
+    for damaged in ("{", "[]", "{}"):
+        (folder / "build.json").write_text(damaged)
+        refused(f"{folder / 'build.json'} (is not JSON|has no sha256).*{remedy}")
     (folder / "build.json").write_text(json.dumps({"sha256": "0" * 64}))
     refused(f"{weights} is not the file that was built; .*{remedy}")
     # as `printf weights | sha256sum` says

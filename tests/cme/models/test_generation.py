@@ -234,6 +234,9 @@ def test_generation_continues_after_interruptions(
         (lambda text: text[:-20], 1),  # torn
         (lambda text: text + '{"rows": [1', 0),
         (lambda text: text.replace('"ids"', '"odd"'), 3),
+        (lambda text: text.replace('"seconds": ', '"seconds": "a", "_": '), 3),
+        (lambda text: text.replace('"rows": [', '"rows": ["a", '), 3),
+        (lambda text: "[]\n" + text, 3),
         (lambda text: "", 3),
         (lambda text: "\x00" * 40, 3),  # as a machine that lost power may leave it
     ],

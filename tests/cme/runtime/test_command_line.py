@@ -127,3 +127,24 @@ def test_output_that_nobody_reads_or_that_cannot_be_written(tmp_path: Path) -> N
     with Path("/dev/full").open("w") as full:
         refused = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, env=environment)
     assert (refused.returncode, refused.stderr) == (2, b"error: the output: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_every_command_obeys_a_signal_in_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = []
+
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), number)
+            raise AssertionError("the signal did not raise")
+        finally:
+            ended.append("saved")
+
+    before, ignored = signal.getsignal(number), signal.signal(number, signal.SIG_DFL)
+    try:
+        assert exit_code(work) == 75
+        assert signal.getsignal(number) == signal.SIG_DFL and ended == ["saved"]
+    finally:
+        signal.signal(number, ignored)
+    assert signal.getsignal(number) == before
+    assert capsys.readouterr().err == "interrupted\n"

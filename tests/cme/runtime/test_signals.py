@@ -24,7 +24,7 @@ def earlier_calls() -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
-@pytest.mark.parametrize("number", signals.SIGNALS)
+@pytest.mark.parametrize("number", signals.handled())
 def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None:
     before = [signal.getsignal(n) for n in signals.SIGNALS]
     with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.handle_signals():
@@ -110,3 +110,15 @@ def test_nested_and_in_threads_nothing_changes() -> None:
 def test_a_signal_to_another_process_of_the_training_interrupts_this_one() -> None:
     with pytest.raises(Interrupted, match="another process"):
         signals.act_on_pending()
+
+
+def test_a_closed_terminal_ends_no_command_that_ignores_it() -> None:
+    """As `nohup` starts it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.handle_signals():
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert set(signals.SIGNALS) - set(signals.handled()) == {signal.SIGHUP}
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -264,6 +264,7 @@ def flip(path: Path) -> None:
         (lambda path: os.truncate(path / "optimizer.pt", 100), "optimizer.pt has 100 bytes instead of"),
         (lambda path: (path / "parts-0.pt").unlink(), "parts-0.pt is missing"),
         (lambda path: (path / MARKER).write_text('{"made_from": "the'), f"{MARKER} is not readable"),
+        (lambda path: (path / MARKER).write_text('{"files": {"a": 5}}'), f"{MARKER} is not readable"),
     ],
 )
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(

@@ -67,6 +67,21 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
     assert found.owner is None and found.record == "separation.json"
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+def test_a_panic_of_a_library_is_the_cells_state_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panics(run: Run) -> Path:
+        raise Panic("called unwrap")
+
+    monkeypatch.setattr(toy_cells, "run", cells.Job(panics, toy_cells.record_path))
+    config = toy(tmp_path, "seed=0")
+    cells.run(config)
+    found = read_record(toy_cells.record_path(config).with_name("state.json"), RunState)
+    assert (found.state, found.reason) == ("failed", "Panic: called unwrap")
+
+
 def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
     with pytest.raises(cells.SweepStopped, match="a bug"):
         cells.run(toy(tmp_path, "seed=1", "fail_fast=true"))
