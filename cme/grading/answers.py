@@ -61,7 +61,7 @@ def gold_answer(answer: str | None, kind: AnswerKind) -> str | None:
     if kind == "number":
         readable: bool | None = notation.last_number(answer) is not None
     elif kind == "boxed":
-        readable = math_grader.parses(answer)
+        readable = math_grader.parses(notation.to_latex(answer))
     else:
         readable = bool(normalize_text(answer))
     return None if readable is False else canonical_answer(answer, kind)

@@ -136,6 +136,59 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("it covers 12 cm^2.", "12"),
         ("12 cm^{2}", "12"),
         ("x^{-2}", None),
+        ("2 ^ 10", "1024"),
+        ("10**5", "100000"),
+        ("5 \\times 10 ^ 3", "5000"),
+        # an index is no number, and a base belongs to its digits
+        ("it is 7 = x_1", "7"),
+        ("a_{12}", None),
+        ("101_2", "5"),
+        ("129_{8}", "129_8"),  # 9 is no digit of this base
+        # minus signs apart from their number
+        ("x = - 7", "-7"),
+        ("x = \u2212 7.", "-7"),
+        ("The answer is - 7.", "-7"),
+        ("- 7", "-7"),
+        ("- \\frac{1}{2}", "-0.5"),
+        ("x = - 1 1/2", "-1.5"),
+        ("$- 7$", "-7"),
+        ("**- 7**", "-7"),
+        ("#### - 42", "-42"),
+        ("x \\le - 3", "-3"),
+        ("(2, - 3)", "-3"),
+        ("-2 to - 5", "-5"),
+        ("it is minus 7", "-7"),
+        ("negative 7", "-7"),
+        ("\\frac{ - 1 }{ 2 }", "-0.5"),
+        ("1/ - 2", "-0.5"),
+        ("9 - 7", "7"),  # the terms of a difference, as in 5-3
+        ("x - 7", "7"),
+        ("9 minus 7", "7"),
+        ("Answer - 7", "7"),  # a dash
+        ("Answer \u2013 7", "7"),
+        ("- 5 apples\n- 7 pears", "7"),  # bullets
+        ("Answer:\n- 7 pears", "7"),
+        ("x = \u00b13", None),  # two numbers
+        ("7 \u00b1 1", "7"),
+        # currency
+        ("-$7", "-7"),
+        ("\u2212\u20ac1,200.50", "-1200.5"),
+        ("-\\$7", "-7"),
+        ("it costs $10 - $3", "3"),
+        # Indian separators, underscores, and a decimal comma in front of digits that begin no number
+        ("1,00,000", "100000"),
+        ("12,34,567.5", "1234567.5"),
+        ("1,00,00,000", "10000000"),
+        ("1_000", "1000"),
+        ("1_000_000", "1000000"),
+        ("1,\\!000", "1000"),
+        ("1\\ 000", "1000"),
+        ("\uff11\uff0c\uff10\uff10\uff10", "1000"),
+        ("1,00", "1"),
+        ("3,05", "3.05"),
+        ("3,14", "14"),  # or a list
+        ("version 1.2.3", "3"),
+        ("12 / 5/2021", "2021"),
         # signs and digits of Unicode
         ("\uff0d5", "-5"),
         ("it is \u20135", "-5"),
@@ -212,6 +265,17 @@ def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
         ("\\boxed{2.5e-3}", "2.5\\times 10^{-3}"),
         ("\\boxed{x²}", "x^{2}"),
         ("\\boxed{cafe\u0301}", "café"),
+        ("\\boxed{1,00,000}", "100000"),
+        ("\\boxed{12,34,567}", "12,34,567"),  # or a list
+        ("\\boxed{1_000}", "1000"),
+        ("\\boxed{1\\;000}", "1000"),
+        ("\\boxed{10 000/3}", "10000/3"),
+        ("\\boxed{-$7}", "-7"),
+        ("\\boxed{\\text{\\$}7}", "7"),
+        ("\\boxed{2 1/2}", "2\\frac{1}{2}"),
+        ("\\boxed{2 3/2}", "2 3/2"),  # no mixed number
+        ("\\boxed{}", None),
+        ("\\boxed{ } and \\boxed{5}", "5"),
     ],
 )
 def test_boxes_and_their_notation(response: str, answer: str | None) -> None:
@@ -249,6 +313,22 @@ EQUAL_IN_A_BOX = [
     ("10", "\\$10", True),
     ("café", "cafe\u0301", True),
     ("हिंदी", "हद", False),
+    ("-7", "x = - 7", True),
+    ("-7", "{-}7", True),
+    ("-7", "-$7", True),
+    ("7", "\u20ac7", True),
+    ("100000", "1,00,000", True),
+    ("1000", "1_000", True),
+    ("1000", "1\\ 000", True),
+    ("\\frac{3}{2}", "1 1/2", True),
+    ("\\frac{11}{2}", "1 1/2", False),
+    ("\\sqrt{x+1}", "√(x+1)", True),
+    ("10^5", "10**5", True),
+    ("x \\in [1,2]", "x ∈ [1,2]", True),
+    ("\\pm 3", "±3", True),
+    ("\\pm 3", "3", False),
+    ("0.5", "50\\%", True),
+    ("5\\%", "50\\%", False),
 ]
 
 
