@@ -21,9 +21,10 @@ from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
+from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import Floats
 from analysis.stats.metrics import across_seeds, difference_with_interval, tally
-from analysis.tables.accuracy import accuracy_frame
+from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, by_build, number_of_seeds, place
 from analysis.tables.separation import Separation
 from analysis.tables.trajectory import greedy_change, greedy_quality
@@ -209,20 +210,21 @@ def accuracy_change(published: str, with_random: bool = True) -> Measure:
 def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Part, float]]:
     """The change of pass@1 of the final policies, and the room above the untrained model, by place and method."""
     found = {}
-    for row in accuracy_frame(runs).to_dict("records") if runs else []:
-        if row["policy"] != "final":
-            continue
+    for (data, family, regime, _, method), own in accuracy_cells(runs).items():
+        start, after = correct_by_prompt(own)
+        change, before, later = paired_change(start, after), by_build(start), by_build(after)
         part = widest_part(
             "",
-            100 * row["change"],
-            (100 * row["change_lo"], 100 * row["change_hi"], row["prompts"] - 1),
-            (100 * row["across_seeds_lo"], 100 * row["across_seeds_hi"], row["seeds"] - 1),
-            row["prompts"],
-            row["seeds"],
-            row["floored"],
+            change.difference,
+            (change.lo, change.hi, change.freedom),
+            (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
+            change.prompts,
+            number_of_seeds(after),
+            change.floored,
+            [100 * (later[build].rate - before[build].rate) for build in later],
         )
-        where = f"{plain_name(row['data'])}: {generator_name(row['family'], row['regime'])}"
-        found[where, row["method"]] = part, 100 * (1 - float(row["before"]))
+        where = f"{plain_name(data)}: {generator_name(family, regime)}"
+        found[where, method] = part, 100 * (1 - start.rate)
     return found
 
 

@@ -1,6 +1,6 @@
 """Comparison of two methods on the same prompts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot, isnan, nan
 
 import numpy as np
@@ -92,6 +92,12 @@ def contrast(one: Tally, other: Tally) -> Contrast:
         improvement_hi=100 * improvement_hi,
         freedom=width.freedom,
     )
+
+
+def paired_change(before: Tally, after: Tally) -> Contrast:
+    """The change between two tallies of the same prompts and seeds; what a seed or a build has before cancels."""
+    change = replace(after, sums=after.sums - before.sums)
+    return contrast(change, replace(after, sums=np.zeros_like(after.sums)))
 
 
 def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:

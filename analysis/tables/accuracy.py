@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.records.frames import group_runs, pairs_frame
 from analysis.records.names import family_name, plain_name, regime_name
-from analysis.stats.contrasts import contrast
+from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import MIN_PROMPTS, clustered_interval, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
 from analysis.tables.render import Entry, Table, format_interval
@@ -24,7 +24,7 @@ SIDES = ("start_correct", "policy_correct")
 def answered_pairs(runs: Sequence[RunRecord], policy: str = "final") -> pd.DataFrame:
     """The pairs with a gold answer, with the grades of the untrained model's and of a policy's answer.
 
-    The policy is the `final` or the `selected` one. A grade is NaN if it is undecided. `number` counts the runs.
+    The policy is the `final` or the `selected` one. A grade is NaN if it is undecided.
     """
     chosen = []
     for run in runs:
@@ -32,17 +32,24 @@ def answered_pairs(runs: Sequence[RunRecord], policy: str = "final") -> pd.DataF
         if policy == "selected" and run.accuracy.selected is not None:  # None: the final policy was selected
             run = replace(run, accuracy=replace(run.accuracy, policy=run.accuracy.selected))
         chosen.append(run)
-    pairs = pairs_frame(chosen)
-    pairs = pairs.assign(number=pd.factorize(pairs["run_id"])[0]).dropna(subset=["answer"])
-    return pairs.astype(dict.fromkeys(SIDES, float))
+    return pairs_frame(chosen).dropna(subset=["answer"]).astype(dict.fromkeys(SIDES, float))
 
 
 def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
-    """Correctness of the start's and the policy's answers by prompt and run, where both are graded."""
+    """Correctness of the start's and the policy's answers by prompt and seed, where both are graded."""
     graded = answered_pairs(runs, policy).dropna(subset=SIDES)
-    prompts, numbers = graded["prompt_id"].to_numpy(object), graded["number"].to_numpy(int)
-    start, after = (tally(graded[side].to_numpy(float), prompts, numbers) for side in SIDES)
+    prompts, seeds = graded["prompt_id"].to_numpy(object), graded["seed"].to_numpy(int)
+    start, after = (tally(graded[side].to_numpy(float), prompts, seeds) for side in SIDES)
     return start, after
+
+
+def accuracy_cells(records: Sequence[RunRecord]) -> dict[tuple[str, ...], list[RunRecord]]:
+    """The graded runs by data and CELL, in the order of the records."""
+    cells: dict[tuple[str, ...], list[RunRecord]] = {}
+    for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
+        for run in group:
+            cells.setdefault((str(run.config["data"]["name"]), *key), []).append(run)
+    return cells
 
 
 def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -53,16 +60,12 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     bounds the change over seeds and prompts together; NaN below MIN_SEEDS. `floored`: the seeds' part of it is at its
     floor, as in `metrics.Component`.
     """
-    cells: dict[tuple[str, ...], list[RunRecord]] = {}
-    for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
-        for run in group:
-            cells.setdefault((str(run.config["data"]["name"]), *key), []).append(run)
     rows = []
-    for key, runs in cells.items():
+    for key, runs in accuracy_cells(records).items():
         for policy in ("final", "selected") if all(run.selected is not None for run in runs) else ("final",):
             start, after = correct_by_prompt(runs, policy)
             change = replace(after, sums=after.sums - start.sums)
-            across_seeds, prompts = contrast(after, start), len(start.prompts)
+            across_seeds, prompts = paired_change(start, after), len(start.prompts)
             answered = answered_pairs(runs, policy)
             row: dict[str, Any] = dict(zip(("data", *CELL), key, strict=True)) | {
                 "policy": policy,

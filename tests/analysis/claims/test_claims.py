@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 from shown import problems
@@ -351,6 +352,49 @@ def test_seeds_at_their_floor_are_marked_in_claims_on_accuracy(runs: Runs) -> No
         [part] = judged("mathematics improves", trained).parts
         marks.append(part.floored)
     assert marks == [False, True]
+
+
+def graded(run: RunRecord, start: list[bool], policy: list[bool], **fields: Any) -> RunRecord:
+    """The run on problems that the untrained model and the policy have right or not as given."""
+    answer = Generation("7", True, 1)
+    pairs = [Pair(str(i), "q", None, answer, answer, "7") for i in range(len(start))]
+    data = {"data": {"name": "arithmetic"}}
+    accuracy = Accuracy([*start], [*policy])
+    return replace(run, pairs=pairs, verdicts=[], accuracy=accuracy, config=data, **fields)
+
+
+def test_accuracy_has_the_degrees_of_freedom_of_prompts_and_seeds_together(runs: Runs) -> None:
+    right = [[i < number for i in range(40)] for number in (25, 15, 5)]
+    made = zip(runs(50, reward="cme_answer"), right, strict=True)
+    [part] = judged("mathematics improves", [graded(run, [False] * 40, after) for run, after in made]).parts
+    grades = np.array(right, dtype=float).T
+    by_seed, by_prompt = grades.mean(axis=0), grades.mean(axis=1)
+    rest = grades - by_prompt[:, None] - by_seed + grades.mean()
+    over_prompts = by_prompt.var(ddof=1) / 40
+    over_seeds = (by_seed.var(ddof=1) - (rest**2).sum() / (39 * 2) / 40) / 3
+    welch = (over_prompts + over_seeds) ** 2 / (over_prompts**2 / 39 + over_seeds**2 / 2)
+    half = 100 * np.hypot(stats.t.ppf(0.975, 39) * over_prompts**0.5, T2 * over_seeds**0.5)
+    assert (part.value, part.hi - part.value) == pytest.approx((37.5, half))
+    assert part.freedom == pytest.approx(welch)
+    error = half / stats.t.ppf(0.975, welch)
+    assert part.detectable == pytest.approx(error * (stats.t.ppf(0.975, welch) + stats.t.ppf(0.8, welch)))
+
+
+def test_accuracy_pools_the_seeds_of_builds_and_pairs_each_with_its_own_untrained_model(runs: Runs) -> None:
+    """In both builds 20 of 40 problems become right; the second build's untrained model has 10 others right."""
+    made = []
+    for build, known in ((0, 0), (1, 10)):
+        start = [i >= 40 - known for i in range(40)]
+        policy = [i < 20 or right for i, right in enumerate(start)]
+        made += [
+            graded(run, start, policy, run_id=f"{run.run_id}-{build}", seed=run.seed + 100 * build)
+            for run in runs(50, reward="cme_answer")
+        ]
+    [part] = judged("mathematics improves", made).parts
+    over_prompts = stats.ttest_1samp([1.0] * 20 + [0.0] * 20, 0).confidence_interval(0.95)
+    assert (part.lo, part.hi) == pytest.approx((100 * over_prompts.low, 100 * over_prompts.high))
+    assert part.by_build == pytest.approx((50.0, 50.0))
+    assert (part.seeds, part.freedom, part.scope) == (3, 39, "prompts, seeds, builds")
 
 
 def on_separation(name: str, *records: SeparationRecord) -> Result:
