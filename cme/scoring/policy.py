@@ -71,7 +71,7 @@ def _sampled_prompts_ids(trainer: PolicyHolder, prompts: Sequence[chat.Text]) ->
     """Token ids of the prompts that a trainer samples from: TRL's own, which render no plain text, or else ours."""
     from trl import GRPOTrainer, RLOOTrainer
 
-    if isinstance(trainer, GRPOTrainer | RLOOTrainer):
+    if isinstance(trainer, GRPOTrainer | RLOOTrainer) and len(prompts):  # TRL reads the first one
         ids: list[list[int]] = trainer._tokenize_prompts(list(prompts))[0]  # noqa: SLF001 - TRL has no accessor
         return ids
     return chat.prompts_ids(trainer.processing_class, prompts)

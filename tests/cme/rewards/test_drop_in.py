@@ -211,6 +211,8 @@ def test_every_reward_that_gives_none(
     inputs = [{"prompt": TEXTS[0], "answer": answer} for answer in ("7", "7", None, "9")]
     direct = reward.values([TEXTS[0]] * 4, texts, ids, answer=["7", "7", None, "9"])
     assert all(value is None or math.isfinite(value) for value in direct)
+    if name in ("reference_likelihood", "ground_truth"):  # in a batch without a gold answer
+        assert reward.values([TEXTS[0]] * 4, texts, ids, answer=[None] * 4) == [None] * 4
     values = trainer._calculate_rewards(inputs, [TEXTS[0]] * 4, texts, ids)
     assert [i for i, row in enumerate(values) if row.isnan().all()] == unscored
     assert not values[[i for i in range(4) if i not in unscored]].isnan().any()
