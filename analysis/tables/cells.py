@@ -112,7 +112,8 @@ class Cell:
     a pair has one verdict from both. `first_shown` and `consistent` are by the verdicts of each order alone. `p_holm`:
     the win rate's p-value, corrected over the cells of its scale and judge. `outcomes`: the numbers of verdicts that
     the policy won, tied and lost. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one
-    line per run that ended early. `untrained`: one line per run whose policy is the untrained model.
+    line per run that ended early. `untrained`: one line per run whose policy is, or responds
+    like, the untrained model.
     """
 
     scale: str
@@ -215,11 +216,19 @@ def cell_of(
             if run.stopped is not None
         ),
         untrained=tuple(
-            f"seed {run.seed}: {run.untrained}, so both sides are the untrained model"
+            f"seed {seed_names([run.seed])}: {reason}"
             for run in runs
-            if run.untrained is not None
+            if (reason := untrained_reason(run)) is not None
         ),
     )
+
+
+def untrained_reason(run: RunRecord) -> str | None:
+    """Why a run compares the untrained model with itself; None if it does not."""
+    if run.untrained is not None:
+        return f"{run.untrained}, so both sides are the untrained model"
+    alike = [pair.start.response == pair.policy.response for pair in run.pairs]
+    return "both sides have the same responses" if alike and all(alike) else None
 
 
 def builds(tally: Tally) -> set[int]:

@@ -21,7 +21,11 @@ CONTROLS = {"random": "a random reward", "ground_truth": "the ground truth as re
 MIN_CONSISTENCY = 50
 """Percentage of pairs with the same verdict in both orders below which the order decides more than the responses do."""
 MAX_POSITION_BIAS = 40
-"""Largest distance of the wins of the response shown first from 50 %, where pairs are judged in one order only."""
+"""Largest distance of the wins of the response shown first from 50 %."""
+FEW_DECIDED = 10
+"""Decided verdicts below which their place says nothing, where pairs are judged in both orders."""
+MAX_UNSCORED = 50
+"""Largest percentage of unscored verdicts with which the others stand for all."""
 FAILED = "the judge fails its sanity check"
 
 
@@ -34,10 +38,13 @@ class Finding:
 
 
 def summarize(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -> str:
-    """One line per cell with its builds pooled, for a terminal; `checked` are sanity checks of judges."""
-    return "\n".join(
-        summary_line(cell) for cell in build_cells([pool_builds(run) for run in records], checked)
-    )
+    """One line per cell with its builds pooled, for a terminal; `checked` are sanity checks of judges.
+
+    With several judges, or the members of a panel, a line begins with the name of its judge.
+    """
+    cells = build_cells([pool_builds(run) for run in records], checked)
+    several = len({cell.judge for cell in cells}) > 1
+    return "\n".join(f"{plain(cell.judge)}: " * several + summary_line(cell) for cell in cells)
 
 
 def summary_line(cell: Cell) -> str:
@@ -69,19 +76,23 @@ def summary_line(cell: Cell) -> str:
 
 def judge_warnings(cell: Cell) -> list[str]:
     """What is wrong with verdicts that are as if the judge had not read the responses."""
-    warnings = []
+    win, (won, tied, lost) = cell.win, cell.outcomes
+    warnings, enough = [], won + lost >= FEW_DECIDED or not cell.both_orders
     if cell.consistent < MIN_CONSISTENCY and not cell.combined:
         warnings.append(
             f"warning: the judge gave only {format_percent(cell.consistent)} % of pairs the same verdict in both "
             f"orders (below {MIN_CONSISTENCY} %), and preferred the response shown first in "
             f"{format_percent(cell.first_shown)} % of decided verdicts"
         )
-    elif not cell.both_orders and abs(cell.first_shown - 50) > MAX_POSITION_BIAS:
+    elif abs(cell.first_shown - 50) > MAX_POSITION_BIAS and enough and not cell.combined:
         warnings.append(
             f"warning: the judge preferred the response shown first in {format_percent(cell.first_shown)} % of decided "
             "verdicts"
         )
-    won, tied, lost = cell.outcomes
+    if 100 * win.unscored > MAX_UNSCORED * win.verdicts:
+        warnings.append(
+            f"warning: the judge gave no verdict in {format_percent(100 * win.unscored / win.verdicts)} % of cases"
+        )
     if tied and not won + lost:
         warnings.append("warning: the judge called every pair a tie")
     return warnings

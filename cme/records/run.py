@@ -172,8 +172,8 @@ class RunRecord(Strict):
         verifier, verifier_checkpoint: The configured verifier, which also determines the held-out verifier; a reward
             uses it only if `config.reward.verifier` names it.
         stopped: Why training ended before its last step; None if it did not.
-        untrained: Why the policy is the untrained model, because training made no step or changed no weight; None
-            otherwise, and in older records.
+        untrained: Why the policy is the untrained model, because training made no step or changed no weight, or because
+            best-of-n had nothing to choose by; None otherwise, and in older records.
         history: Columns of equal length with one entry per training step, None if a value was not measured; empty for
             a method that does not train. `step`; `reward` and `reward_std` of the trained reward, in its own unit;
             `quality` (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats per token);

@@ -112,7 +112,7 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         | {f"sha256 of {use} prompts": digest for use, digest in digests.items()},
         warnings=warnings + without_gold,
         stopped=result["stopped"],
-        untrained=result.get("untrained"),
+        untrained=result.get("untrained") or training.without_choice(store),
         reward_judging=judging.reward_spending(run, store.reward_verdicts),
         history=result["history"],
         pairs=pairs,

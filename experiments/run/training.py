@@ -218,6 +218,16 @@ def warnings(store: Store) -> list[str]:
     return found
 
 
+def without_choice(store: Store) -> str | None:
+    """Why best-of-n chose nothing; None if a prompt has samples with different rewards, and for other trainers."""
+    if not store.samples.exists():
+        return None
+    groups = sample_groups(read_json(store.samples)["value"])
+    if any(len({sample.reward for sample in group}) > 1 for group in groups):
+        return None
+    return "no prompt has samples with different rewards"
+
+
 def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
     """The callbacks that watch a training: its progress file and, if one is configured, its tracker.
 

@@ -19,7 +19,7 @@ from analysis.tables.win_rates import (
     win_rate_table,
     win_rate_tables,
 )
-from cme.records import CUT_START, Comparison, Generation, RunRecord, Verdict
+from cme.records import CUT_START, Comparison, FurtherJudge, Generation, RunRecord, Verdict
 from cme.records import points as points_of
 
 
@@ -252,6 +252,50 @@ def test_a_judge_that_gives_one_verdict_only_is_a_warning(make_record, make_verd
     )
     line = summarize([make_record(verdicts=points(make_verdict, 40, 0.5))])
     assert line.endswith("warning: the judge called every pair a tie")
+
+
+@pytest.mark.parametrize(("firsts", "warned"), [(20, True), (4, False)])
+def test_a_judge_whose_preferences_follow_the_order_is_a_warning_beside_ties(
+    make_record, make_verdict, firsts, warned
+):
+    """It prefers the first response of 20 pairs (or of 4, too few to tell) in both orders, and ties 40 others."""
+    follows = [make_verdict(f"p{i}", float(first), first) for i in range(firsts) for first in (True, False)]
+    ties = [make_verdict(f"t{i}", 0.5, first) for i in range(40) for first in (True, False)]
+    line = summarize([make_record(verdicts=[*follows, *ties])])
+    expected = "warning: the judge preferred the response shown first in 100.0 % of decided verdicts"
+    assert line.endswith(expected) == warned and ("warning" in line) == warned
+
+
+@pytest.mark.parametrize(("unscored", "warned"), [(76, True), (40, False)])
+def test_a_judge_that_rarely_gives_a_verdict_is_a_warning(make_record, make_verdict, unscored, warned):
+    verdicts = [
+        make_verdict(f"p{i}", None if i < unscored else float(i % 2), first)
+        for i in range(80)
+        for first in (True, False)
+    ]
+    line = summarize([make_record(verdicts=verdicts)])
+    assert ("warning: the judge gave no verdict in 95.0 % of cases" in line) == warned
+    assert ("warning" in line) == warned
+
+
+def test_the_lines_of_several_judges_name_them(make_record, make_verdict):
+    def always(first_wins):
+        return [make_verdict(f"p{i}", float(f == first_wins), f) for i in range(40) for f in (True, False)]
+
+    other = FurtherJudge("second", {}, always(False), 0.0)
+    lines = summarize([make_record(verdicts=always(True), judge="first", further_judges=[other])])
+    one, two = lines.splitlines()
+    assert one.startswith("first: ") and "shown first in 100.0 % of decided" in one
+    assert two.startswith("second: ") and "shown first in 0.0 % of decided" in two
+    assert summarize([make_record(judge="first")]).startswith("miniature: ")
+
+
+def test_equal_responses_on_both_sides_are_named_in_the_result_line(make_record):
+    record = make_record(seed=103)
+    same = [replace(pair, policy=pair.start) for pair in record.pairs]
+    assert summarize([replace(record, pairs=same)]).endswith("seed 2:3: both sides have the same responses")
+    same[0] = record.pairs[0]
+    assert "same responses" not in summarize([replace(record, pairs=same)])
 
 
 def test_an_untrained_policy_is_named_in_the_result_line(make_record):

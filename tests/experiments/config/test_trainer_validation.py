@@ -81,7 +81,7 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., Run]) -> N
     for pair, group in zip(record.pairs, groups, strict=True):
         highest = max(sample["reward"] for sample in group)
         assert pair.policy.response in [s["generation"]["response"] for s in group if s["reward"] == highest]
-    assert record.warnings == [] and not Store.of(config).checkpoint.exists()
+    assert record.warnings == [] and record.untrained is None and not Store.of(config).checkpoint.exists()
     assert pipeline.run(config) == Store.of(config).record
 
 
@@ -108,6 +108,26 @@ def test_samples_without_a_reward_give_a_warning(
         record.pairs[1].policy.response
         == groups[1][1].generation.response
         == best_response(groups[1]).response
+    )
+
+
+@pytest.mark.parametrize("value", [0.5, None])
+def test_best_of_n_without_a_choice_says_so(
+    run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, value: float | None
+) -> None:
+    def same(prompts: list[object], *_: object, **__: object) -> list[float | None]:
+        return [value] * len(prompts)
+
+    instantiate = Component.instantiate
+    monkeypatch.setattr(
+        Component,
+        "instantiate",
+        lambda one, **more: FunctionReward(same) if one.name == "cme" else instantiate(one, **more),
+    )
+    record = read_record(pipeline.run(run_of("best_of_n", "trainer.num_generations=2")))
+    assert record.untrained == "no prompt has samples with different rewards"
+    assert "no prompt has samples with different rewards, so both sides are the untrained model" in summarize(
+        [record]
     )
 
 
