@@ -27,7 +27,7 @@ from analysis.stats.metrics import across_seeds, difference_with_interval, tally
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, by_build, number_of_seeds, place
 from analysis.tables.separation import Separation
-from analysis.tables.trajectory import greedy_change, greedy_quality
+from analysis.tables.trajectory import greedy_changes, greedy_quality
 from cme.records import RunRecord
 
 
@@ -153,12 +153,19 @@ def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
     if saved := [run for run in runs if len(greedy_quality(run)) > 2]:
         steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in saved}
         early = {run: min(step for step in own if step >= max(own) / 4) for run, own in steps.items()}
-        prompts = {prompt for run in saved if run.trajectory for prompt in run.trajectory.prompts}
-        seeds, freedom = len({run.seed % OFFSET for run in saved}), max(1, len(saved) - 1)
-        value, lo, hi, floored = greedy_change(saved, early)
-        scope = PROMPTS_AND_SEEDS
+        rise = greedy_changes(saved, early)
+        half, error = across_seeds(rise)
         parts["greedy"] = Part(
-            f"{name}: greedy", value, lo, hi, len(prompts), seeds, scope, freedom, floored=floored
+            f"{name}: greedy",
+            rise.rate,
+            rise.rate - half,
+            rise.rate + half,
+            len(rise.prompts),
+            number_of_seeds(rise),
+            PROMPTS_AND_SEEDS,
+            error.freedom,
+            floored=error.floored,
+            by_build=tuple(one.rate for one in by_build(rise).values()),
         )
     return parts
 

@@ -23,6 +23,7 @@ from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import (
+    Tally,
     across_seeds,
     is_undecided,
     known_mean,
@@ -143,19 +144,26 @@ def greedy_quality(run: RunRecord) -> dict[int, Floats]:
     return {0: np.array(path.start_quality, dtype=float)} | known
 
 
-def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float, bool]:
-    """Rise of greedy quality from each run's checkpoint of origin to its last one, with the 95 % interval.
+def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tally:
+    """Rise of greedy quality from each run's checkpoint of origin to its last one, by prompt and seed.
 
-    Paired by prompt and run. The interval is over prompts and seeds together; NaN below MIN_SEEDS. Last, whether the
-    seeds' part of it is at its floor, as in `metrics.Component`. `origin` gives a step by run id.
+    `origin` gives a step by run id.
     """
     changes = [
         quality[max(quality)] - quality[origin[run.run_id]]
         for run, quality in ((run, greedy_quality(run)) for run in runs)
     ]
     prompts = selection_prompts([run.trajectory for run in runs if run.trajectory])
-    number = np.repeat(np.arange(len(runs)), [len(change) for change in changes])
-    change = tally(np.concatenate(changes), prompts, number)
+    seeds = np.repeat([run.seed for run in runs], [len(change) for change in changes])
+    return tally(np.concatenate(changes), prompts, seeds)
+
+
+def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float, bool]:
+    """The mean of `greedy_changes` with its 95 % interval over prompts and seeds together; NaN below MIN_SEEDS.
+
+    Last, whether the seeds' part of the interval is at its floor, as in `metrics.Component`.
+    """
+    change = greedy_changes(runs, origin)
     half, component = across_seeds(change)
     return change.rate, change.rate - half, change.rate + half, component.floored
 

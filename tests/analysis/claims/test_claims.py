@@ -301,6 +301,7 @@ def test_greedy_responses_can_be_over_optimised_where_samples_are_not(runs: Runs
     assert found.sides == ["supports", "contradicts"]
     assert sampled.name.endswith(": sampled") and greedy.name.endswith(": greedy")
     assert greedy.hi == pytest.approx(-0.3 + T2 * 0.01 / 3**0.5)
+    assert greedy.freedom == pytest.approx(2)  # all prompts are alike, so only the seeds differ
     assert (greedy.prompts, greedy.seeds, greedy.scope) == (40, 3, "prompts, seeds")
 
 
@@ -394,7 +395,28 @@ def test_accuracy_pools_the_seeds_of_builds_and_pairs_each_with_its_own_untraine
     over_prompts = stats.ttest_1samp([1.0] * 20 + [0.0] * 20, 0).confidence_interval(0.95)
     assert (part.lo, part.hi) == pytest.approx((100 * over_prompts.low, 100 * over_prompts.high))
     assert part.by_build == pytest.approx((50.0, 50.0))
-    assert (part.seeds, part.freedom, part.scope) == (3, 39, "prompts, seeds, builds")
+    assert (part.seeds, part.scope) == (3, "prompts, seeds, builds") and part.freedom == pytest.approx(39)
+
+
+def test_late_greedy_quality_pools_builds_and_has_the_freedom_of_prompts_and_seeds(runs: Runs) -> None:
+    """Quality falls by 0.1 on half of the prompts, in both builds and all seeds alike."""
+    made = []
+    for build in (0, 1):
+        for run in runs(50, seeds=3):
+            sampled = with_quality(run, 0.5, 0.5)
+            late = [[0.5] * 40, [0.5] * 40, [0.4] * 20 + [0.5] * 20]
+            path = [CheckpointResult(10 * (i + 1), [[0.5]] * 40, level, {}) for i, level in enumerate(late)]
+            course = Trajectory("oracle", [f"s{i}" for i in range(40)], [0.5] * 40, path)
+            made.append(
+                replace(
+                    sampled, trajectory=course, run_id=f"{run.run_id}-{build}", seed=run.seed + 100 * build
+                )
+            )
+    greedy = judged("no over-optimisation", made).parts[1]
+    over_prompts = stats.ttest_1samp([-0.1] * 20 + [0.0] * 20, 0).confidence_interval(0.95)
+    assert (greedy.value, greedy.lo, greedy.hi) == pytest.approx((-0.05, over_prompts.low, over_prompts.high))
+    assert greedy.seeds == 3 and greedy.freedom == pytest.approx(39)
+    assert greedy.by_build == pytest.approx((-0.05, -0.05))
 
 
 def on_separation(name: str, *records: SeparationRecord) -> Result:
