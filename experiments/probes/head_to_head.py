@@ -80,7 +80,11 @@ def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
     for path, record in written:
         for warning in record.warnings:
             print(plain(f"warning: {record.judge}: {warning}"), file=sys.stderr)
-        print(f"{plain(record.judge)}: {summarize([record])}\nrecord: {path}")
+        result = summarize([record])
+        name = (
+            "" if "\n" in result else f"{plain(record.judge)}: "
+        )  # of several judges, each line has the name
+        print(f"{name}{result}\nrecord: {path}")
         message = judging.unscored_message(record.verdicts) if judged else None
         if message is not None:
             print(plain(f"{record.judge}: {message}"), file=sys.stderr)
