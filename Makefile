@@ -63,9 +63,9 @@ chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
 	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
 
-# scale=paper on stand-ins of its checkpoints, data and judges: 1,900 seconds of processor time, measured beside other work; see tests/rehearsal
+# scale=paper on stand-ins of its checkpoints, data and judges; see tests/rehearsal
 rehearse: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n 0 --durations 12 tests/rehearsal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n $(WORKERS) --dist loadgroup --durations 12 tests/rehearsal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -53,10 +53,13 @@ def local_copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def rehearsal(hub: HubCache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    """The parts of the rehearsal, each run once."""
+def rehearsal(hub: HubCache, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Rehearsal]:
+    """The parts of the rehearsal, each run once in one of the workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "rehearsal"
+    folder.mkdir(exist_ok=True)
     with serving() as server:
-        yield Rehearsal(hub, server, tmp_path_factory.mktemp("rehearsal"))
+        yield Rehearsal(hub, server, folder)
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """The parts of the rehearsal: the commands of scale=paper as users type them, with fewer steps, prompts and tokens."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from cme.records import RunRecord, read_record
 from tests.rehearsal.stand_ins.hub_cache import HubCache
@@ -196,11 +199,10 @@ def run_command(command: list[str], cache: HubCache, timeout: float = 3600) -> D
 
 
 class Rehearsal:
-    """Runs each part once and reads its records."""
+    """Runs each part once, in one of the processes that share `folder`, and reads its records."""
 
     def __init__(self, cache: HubCache, server: JudgeServer, folder: Path) -> None:
         self.cache, self.server, self.folder = cache, server, folder
-        self.done: dict[str, Done] = {}
 
     def results(self, part: str) -> Path:
         """The results directory of a part."""
@@ -208,11 +210,15 @@ class Rehearsal:
 
     def run(self, part: str, *further: str) -> Done:
         """A part, which must succeed."""
-        if part not in self.done:
-            self.done[part] = done = run_part(part, self.cache, self.server, self.results(part), *further)
-            print(f"{part}: {done.cpu_seconds:.0f} s of CPU")
-            assert done.code == 0, done.stderr[-3000:]
-        return self.done[part]
+        outcome = self.folder / f"{part}.done.json"
+        with FileLock(outcome.with_suffix(".lock")):
+            if not outcome.exists():
+                done = run_part(part, self.cache, self.server, self.results(part), *further)
+                print(f"{part}: {done.cpu_seconds:.0f} s of CPU")
+                outcome.write_text(json.dumps(asdict(done)))
+        done = Done(**json.loads(outcome.read_text()))
+        assert done.code == 0, done.stderr[-3000:]
+        return done
 
     def records(self, part: str) -> list[RunRecord]:
         """The run records of a part."""
