@@ -43,6 +43,8 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         self._sampler: Any = None
         if self.args.bf16 and self.accelerator.device.type == "cpu":
             self._sampler = deepcopy(self.model).requires_grad_(False).eval()
+            for module in self._sampler.modules():
+                vars(module).pop("forward", None)  # TRL's, which computes with the policy's own weights
             for weight in self._sampler.parameters():  # and no buffer: rotary frequencies stay in float32
                 weight.data = weight.to(torch.bfloat16)
 

@@ -272,6 +272,9 @@ def test_in_bfloat16_a_rounded_copy_of_the_present_policy_samples(
         copies.append([weight.to(torch.bfloat16) for weight in policy.model.parameters()])
         assert same(copies[-1], list(model.parameters())) and model is not policy.model
         assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+        assert model(torch.tensor(arguments[0][:1])).logits.dtype == torch.bfloat16, (
+            "the copy itself computes"
+        )
         return sample(model, *arguments, **settings)
 
     monkeypatch.setattr(trl_internals, "sample", watched)
