@@ -48,9 +48,9 @@ SPEEDS = {
 """Operations per second on two cores with AVX512-BF16: docs/performance.md."""
 SAMPLING = 19e9
 """The same where the policy samples a training batch of 16 completions, by its copy in bfloat16."""
-PROCESS = 3.8e9
+PROCESS = 4.2e9
 """Bytes of Python, its libraries and what the allocator keeps. SmolLM2 with the verifier of 1.5B took 11.4 GB, 8.1 of
-them by `estimate.memory`; without a verifier it took 8.3 GB, 4.6 of them by that estimate."""
+them by `estimate.memory`; without a verifier it took 8.7 GB, 4.6 of them by that estimate."""
 LARGE, SMALL = "package:qwen2.5-coder-1.5b-instruct", "qwen_coder_0_5b"
 
 
