@@ -90,8 +90,8 @@ def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop() -> None:
     said = sweep.communicate(timeout=60)[1]
     assert said.strip().endswith("Interrupted: SIGTERM")
     assert set(words("saved")) == set(words("begun")) == {0, 1}
-    # joblib had handed out two cells per worker, and may hand out one for each that ends
-    assert len(list(Path("runs").glob("composed-*"))) <= 6
+    # no cell waits for a worker, which loky may have replaced by one that knows of no signal
+    assert len(list(Path("runs").glob("composed-*"))) == 2
 
 
 def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
