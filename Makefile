@@ -65,7 +65,7 @@ chaos: $(INSTALLED)
 
 # scale=paper on stand-ins of its checkpoints, data and judges; see tests/rehearsal
 rehearse: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n $(WORKERS) --dist loadgroup --durations 12 tests/rehearsal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n $(WORKERS) --dist worksteal --durations 12 tests/rehearsal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -30,7 +30,6 @@ MAIN_TABLE = {
 BFLOAT16_TOLERANCE = 0.02  # nats; the verifiers of scale=paper are in bfloat16
 
 
-@pytest.mark.xdist_group("main table")
 def test_main_table(rehearsal: Rehearsal) -> None:
     records = rehearsal.records("main table")
     assert {(r.family, r.regime) for r in records} == MAIN_TABLE and len(records) == len(MAIN_TABLE)
@@ -46,7 +45,6 @@ def test_main_table(rehearsal: Rehearsal) -> None:
         assert record.verifier_responses is not None and record.language_model is None
 
 
-@pytest.mark.xdist_group("main table")
 def test_comparators_of_the_main_table(rehearsal: Rehearsal) -> None:
     for record in rehearsal.records("main table"):
         found = {c.name: c for c in record.comparisons or []}
@@ -64,7 +62,6 @@ def test_comparators_of_the_main_table(rehearsal: Rehearsal) -> None:
             check_verdicts(of_start, one.start, judges=2)
 
 
-@pytest.mark.xdist_group("main table")
 @pytest.mark.parametrize(("family", "regime"), sorted(MAIN_TABLE))
 def test_untrained_responses_are_greedy(rehearsal: Rehearsal, family: str, regime: str) -> None:
     [record] = [r for r in rehearsal.records("main table") if (r.family, r.regime) == (family, regime)]
@@ -75,19 +72,13 @@ def test_untrained_responses_are_greedy(rehearsal: Rehearsal, family: str, regim
         assert (pair.start.response, pair.start.finished, pair.start.tokens) == expected
 
 
-@pytest.mark.xdist_group("second judge")
-def test_the_line_that_a_run_prints(rehearsal: Rehearsal) -> None:
+def test_the_line_that_a_run_prints_and_another_judge_that_trains_nothing(rehearsal: Rehearsal) -> None:
     done = rehearsal.run("second judge")
     [record] = rehearsal.records("second judge")
     found = re.search(r"win rate ([\d.]+) % .*\((\d+) prompts, (\d+) verdicts, 0 unscored\)", done.stdout)
     assert found, done.stdout
     assert float(found[1]) == pytest.approx(win_rate(record.verdicts), abs=0.051)
     assert (int(found[2]), int(found[3])) == (PROMPTS, 2 * PROMPTS)
-
-
-@pytest.mark.xdist_group("second judge")
-def test_another_judge_trains_nothing(rehearsal: Rehearsal) -> None:
-    rehearsal.run("second judge")
     results = rehearsal.results("second judge")
     done = run_part(
         "second judge",

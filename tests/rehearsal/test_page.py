@@ -105,7 +105,6 @@ def test_the_recipe_of_mathematics(rehearsal: Rehearsal) -> None:
 
 
 @rehearsed
-@pytest.mark.xdist_group("one cell")
 def test_one_cell_and_its_control(rehearsal: Rehearsal) -> None:
     rehearsal.run("one cell")
     results = rehearsal.results("one cell")
@@ -125,7 +124,6 @@ def test_one_cell_and_its_control(rehearsal: Rehearsal) -> None:
 
 
 @rehearsed
-@pytest.mark.xdist_group("one cell")
 def test_the_files_that_the_page_names(rehearsal: Rehearsal, tmp_path: Path) -> None:
     for part in ANALYSED:
         rehearsal.run(part)

@@ -30,8 +30,6 @@ MAIN_TABLE = [
     *("olmo pretrained", "olmo sft", "olmo instruct"),
 ]
 
-pytestmark = pytest.mark.xdist_group("settings")  # one process captures all trainers
-
 # one of each trainer, track and batch size; in `make test`, tests of the composition alone cover the others
 QUICK = ("llama instruct", "gemma pretrained", "mathematics", "majority vote (TTRL)", "dpo", "sft")
 OTHERS = tuple(name for name in LINES if name not in QUICK)
