@@ -63,7 +63,7 @@ chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
 	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
 
-# scale=paper on stand-ins of its checkpoints, data and judges; see tests/rehearsal
+# scale=paper on stand-ins of its checkpoints, data and judges: 11 minutes on two cores; see tests/rehearsal
 rehearse: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n $(WORKERS) --dist worksteal --durations 12 tests/rehearsal
 
