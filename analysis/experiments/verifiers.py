@@ -29,7 +29,7 @@ from analysis.records.names import (
     verifier_name,
 )
 from analysis.sections.base import NothingToShow
-from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.contrasts import Contrast, paired_change
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
@@ -161,7 +161,7 @@ class Outcome:
     @cached_property
     def gain(self) -> Contrast | None:
         """The policies' measure minus the untrained model's, in hundredths; None if it was not measured."""
-        return None if self.after is None or self.before is None else contrast(self.after, self.before)
+        return None if self.after is None or self.before is None else paired_change(self.before, self.after)
 
     @property
     def win(self) -> Estimate:

@@ -51,7 +51,7 @@ def test_resume_prints_results_and_report(
             record = make_record(seed=int(own[-2].removeprefix("seed=")))
             write_record(tmp_path / f"run-{record.seed}" / "record.json", record)
 
-    monkeypatch.setattr(runner, "_prepare_entries", lambda batch, results_dir, overrides: (batch, []))
+    monkeypatch.setattr(runner, "_prepare_entries", lambda batch, *_: (batch, []))
     monkeypatch.setattr(runner.launchers, "launch", run)
     entries = [Entry(f"run-{n}", "miniature", None, ["family=qwen", f"seed={n}"]) for n in (3, 4)]
     ledger.add_entries(tmp_path, entries)

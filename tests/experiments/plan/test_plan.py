@@ -132,8 +132,9 @@ def test_a_training_counts_once_for_runs_that_share_it() -> None:
 
 def test_a_training_of_an_earlier_run_has_no_steps_and_no_disk_space() -> None:
     runs = [paper("family=qwen", "regime=instruct", f"judge.max_response_chars={n}") for n in (2500, 1000)]
-    first, second = [line.split() for line in plan.lines(runs) if line.startswith("qwen instruct cme")]
-    assert first[6:8] == ["5000", "5000"] and second[6:8] == ["-", "-"]
+    rows = [line for line in plan.lines(runs) if line.startswith("qwen instruct cme")]
+    first, second = (row.partition(" paper ")[2].split() for row in rows)  # the columns behind the settings
+    assert first[:2] == ["5000", "5000"] and second[:2] == ["-", "-"]
     [alone], [both] = (
         [line for line in plan.lines(some) if line.startswith("disk:")] for some in (runs[:1], runs)
     )
