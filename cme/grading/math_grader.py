@@ -8,11 +8,13 @@ restarted for the next one. This file is both sides: run as a script, it is the 
 
 import atexit
 import json
+import os
 import re
 import select
 import subprocess
 import sys
 import threading
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -111,11 +113,20 @@ def parses(answer: str) -> bool | None:
     return bool(_PLAIN_NUMBER.fullmatch(answer)) or _grader.parses(answer)
 
 
+def _end_with_parent() -> None:
+    """Wait for the end of the parent, also during a comparison that would never end, and end this process."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def _work() -> None:
-    """Answer questions, one JSON line each, until the input ends."""
+    """Answer questions, one JSON line each, until the input or the parent ends."""
     import logging
     import resource
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable(logging.CRITICAL)
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify

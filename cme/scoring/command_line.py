@@ -60,9 +60,20 @@ def _score_file(options: argparse.Namespace) -> int:
         }
         rows = checked_rows(file, remedies)
         rows = chain([next(rows)], rows)  # check the first row before anything loads
+        if options.out:
+            _check_writable(options.out)
         verifier = _load_verifier(options)
         with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
             return _score(verifier, rows, out, options)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise OSError for a file that cannot be written. Leaves it as it is, and a pipe alone."""
+    if path.is_file():
+        path.open("a").close()
+    elif not path.exists():
+        path.touch()
+        path.unlink()
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:

@@ -1,8 +1,12 @@
 """The guarded process: hostile answers end in time and leave it working; it is bounded and sees no secret."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cme.grading.math_grader import Grader
@@ -51,6 +55,23 @@ def test_a_dead_worker_is_restarted(grader: Grader) -> None:
     grader._worker.wait()
     assert grader.equivalent("2", "3") is None  # the comparison is lost
     assert grader.equivalent("2", "3") is False
+
+
+def test_a_worker_at_work_ends_with_a_killed_parent() -> None:
+    code = """
+from cme.grading.math_grader import Grader
+grader = Grader(seconds=120)
+grader.equivalent("1", "1.0")
+print(grader._worker.pid, flush=True)
+grader.equivalent("42", "(10^{10})!")
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.5)
+        parent.kill()
+    worker.wait(timeout=20)
 
 
 def test_the_worker_has_bounded_memory_and_no_secret(grader: Grader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,17 @@ def test_options_reach_the_verifier(
     assert all(gap)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder in which nobody can create a file")
+def test_a_file_that_cannot_be_written_is_found_before_the_verifier_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "in", ROWS)
+    monkeypatch.setattr(command_line, "_load_verifier", pytest.fail)
+    assert command_line.main(["--verifier", "x", "--out", "/proc/scores.jsonl", str(file)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "/proc/scores.jsonl" in line
+
+
 def test_summary_and_bar_go_to_standard_error(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
