@@ -43,10 +43,10 @@ OPERATIONS = {"generated": 2, "scored": 2, "trained on": 6}
 """Floating-point operations for each token and parameter."""
 SPEEDS = {
     "float32": {"generated": 32e9, "scored": 155e9, "trained on": 150e9},
-    "bfloat16": {"generated": 50e9, "scored": 290e9, "trained on": 175e9},
+    "bfloat16": {"generated": 50e9, "scored": 570e9, "trained on": 200e9},
 }
 """Operations per second on two cores with AVX512-BF16: docs/performance.md."""
-SAMPLING = 19e9
+SAMPLING = 31e9
 """The same where the policy samples a training batch of 16 completions, by its copy in bfloat16."""
 PROCESS = 4.2e9
 """Bytes of Python, its libraries and what the allocator keeps. SmolLM2 with the verifier of 1.5B took 11.4 GB, 8.1 of

@@ -44,9 +44,9 @@ def test_time_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     free(monkeypatch, 64)
     plan.announce([run, laptop(*CELLS[2], *run.overrides[3:], "reward=random")])
     own, other = capsys.readouterr().err.splitlines()
-    training = 80 * 32 * 2 * SMOLLM2 / 19e9 + 80 * (64 + 32) * 6 * SMOLLM2 / 175e9
+    training = 80 * 32 * 2 * SMOLLM2 / 31e9 + 80 * (64 + 32) * 6 * SMOLLM2 / 200e9
     policy = training + 600 * 128 * 2 * SMOLLM2 / 32e9
-    verifier = 300 * 128 * 2 * QWEN_15 / 50e9 + (10 * 64 + 80 * 32) * 2 * QWEN_15 / 290e9
+    verifier = 300 * 128 * 2 * QWEN_15 / 50e9 + (10 * 64 + 80 * 32) * 2 * QWEN_15 / 570e9
     assert own.startswith(f"{run.run_id}: about ")
     assert own.endswith(f" and {(policy + verifier) / 60:.0f} min on two cores")
     shared = 300 * 128 * 2 * SMOLLM2 / 32e9  # the responses of the untrained model
@@ -79,11 +79,11 @@ def _memory(run: Run) -> float:
 
 
 def test_a_measured_step_takes_as_long_as_estimated() -> None:
-    """docs/performance.md: 16 completions of 64 tokens by SmolLM2 in 14.6, 13.8 and 9.4 s."""
+    """docs/performance.md: 16 completions of 64 tokens by SmolLM2 in 8.8, 7.0 and 8.1 s."""
     run = laptop(*CELLS[2], "trainer.max_steps=6")
     _, expected = estimate.bounds(run)
     parts = [t for t in estimate.count_tokens(run, expected) if t.shared_by.startswith("training")]
-    measured = {"generated": 14.6, "scored": 13.8, "trained on": 9.4}
+    measured = {"generated": 8.8, "scored": 7.0, "trained on": 8.1}
     assert {t.kind: plan._seconds(run, t) / 6 for t in parts} == pytest.approx(measured, rel=0.05)
 
 
