@@ -5,13 +5,11 @@ import json
 import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import active_children, get_context, parent_process
-from threading import Thread
+from multiprocessing import active_children, get_context
 
 import torch
 import transformers
@@ -24,6 +22,7 @@ from cme.miniature.problems import FAULTS
 from cme.models import chat
 from cme.models.generation import generate
 from cme.records import Grade
+from cme.runtime.signals import end_with_parent
 
 MAX_TOKENS = 112
 MAX_NEW_TOKENS = 32
@@ -51,7 +50,7 @@ def build_all(names: Sequence[str], again: bool = False) -> Iterator[str]:
             lineage = "verifier" if "verifier" in name else "generator"
             lines.setdefault(f"{name.partition('/')[0]} {lineage}", []).append(name)
     context = get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=end_with_parent) as pool:
         try:
             for summaries in pool.map(_build_lineage, lines.values()):
                 yield from summaries
@@ -67,19 +66,6 @@ def is_current(name: str) -> bool:
     """Whether a checkpoint was built by today's recipes."""
     file = models.checkpoint_folder(name) / "build.json"
     return file.exists() and json.loads(file.read_text())["digest"] == models.recipe_digest(name)
-
-
-def _end_with_parent() -> None:
-    """Let this worker end when its parent has ended, however that was, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
 
 
 def _build_lineage(names: list[str]) -> list[str]:

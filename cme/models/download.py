@@ -5,16 +5,14 @@ The process is a new interpreter, so that no script of the user's is imported in
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from importlib import import_module
-from threading import Thread
 from typing import Any
 
 from cme.runtime.errors import describe
+from cme.runtime.signals import end_with_parent
 
 
 def download(repository: Mapping[str, Any]) -> tuple[str, str]:
@@ -45,21 +43,9 @@ def transport_error() -> type[Exception]:
     return error
 
 
-def _end_with_parent() -> None:
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
 def _download() -> None:
     """Download what the command line names, and print the folder and the failure as JSON."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    _end_with_parent()
+    end_with_parent()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 

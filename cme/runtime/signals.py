@@ -6,8 +6,10 @@ complete or absent at any time. Only while a trainer runs (`defer_signals`), the
 is saved. If another handler was installed before, it is called instead; if it returns, the run continues.
 """
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -101,3 +103,16 @@ def _act(number: int, frame: FrameType | None) -> None:
         _earlier_handlers[number](number, frame)
     else:
         raise Interrupted(signal.Signals(number).name)
+
+
+def end_with_parent() -> None:
+    """Leave Ctrl-C to the parent of this process, and end when the parent has ended, however that was."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
