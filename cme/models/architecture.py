@@ -4,6 +4,7 @@ Configuration classes of transformers differ in the fields that they have. This 
 field is there.
 """
 
+import inspect
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -28,6 +29,14 @@ def short_length(model: PreTrainedModel) -> int | None:
     rope: dict[str, Any] = config_field(model, "rope_parameters") or {}
     switches = rope.get("rope_type") == "longrope"
     return int(rope["original_max_position_embeddings"]) if switches else None
+
+
+def reads_positions(model: PreTrainedModel) -> bool:
+    """Whether a model is told the position of each token.
+
+    Others, such as BART's decoder, may count the columns of a batch, padding on the left included.
+    """
+    return "position_ids" in inspect.signature(type(model.get_decoder()).forward).parameters
 
 
 def has_rounded_weights(model: PreTrainedModel) -> bool:

@@ -3,14 +3,19 @@
 Our own loop decodes them. It computes each distinct prompt once, whatever its number of responses, drops a response
 from the batch when it ends, and draws one uniform number per token. For a small model on a CPU this takes about half of
 the time of transformers' `generate`, which samples from the same distribution by other draws.
+
+The rows of a batch do not change each other's responses, up to rounding. Where padding, or a longer row, would change
+what a model computes, only rows of one length share a batch (`row_groups`).
 """
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Required, TypedDict, Unpack
 
 import torch
+from accelerate.utils import is_peft_model
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import (
@@ -23,6 +28,7 @@ from transformers import (
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from cme.models import chat
+from cme.models.architecture import reads_positions, short_length
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
@@ -141,11 +147,46 @@ def _generate_batch(
     if can_repeat_prompts(model):
         temperature = decoding.temperature if decoding.do_sample else 0.0
         return sample(model, prompts, ends, max_new_tokens=length, temperature=temperature)
-    ids, mask = pad(prompts, model.device, left=True, value=decoding.pad_token_id)  # (B, P)
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
-    responses = output[:, ids.shape[1] :].tolist()
-    lengths = [next((t + 1 for t, i in enumerate(new) if i in ends), len(new)) for new in responses]
-    return [new[:length] for new, length in zip(responses, lengths, strict=True)]
+    responses: list[list[int]] = [[] for _ in prompts]
+    for rows in row_groups(model, prompts, length):
+        ids, mask = pad([prompts[i] for i in rows], model.device, left=True, value=decoding.pad_token_id)
+        with without_own_fields(model):
+            output = model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
+        for i, new in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
+            responses[i] = new[: next((t + 1 for t, token in enumerate(new) if token in ends), len(new))]
+    return responses
+
+
+@contextmanager
+def without_own_fields(model: PreTrainedModel) -> Iterator[None]:
+    """Set a model's generation config aside: transformers fills in from it whatever a request leaves open."""
+    base = model.get_base_model() if is_peft_model(model) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = own
+
+
+def row_groups(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> list[list[int]]:
+    """Indices of the prompts that may share a batch, padded on the left, without changing each other's responses.
+
+    Any may, with two exceptions. A model that is not told positions gets prompts of one length, which need no padding.
+    With `longrope` (`short_length`), prompts whose responses reach the switch of factors share a batch with those that
+    reach it at the same token, and the others with those on their side of it.
+    """
+    short, told = short_length(model), reads_positions(model)
+    groups: dict[int | None, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        length, key = len(prompt), None
+        if not told or (short is not None and length <= short < length + max_new_tokens - 1):
+            key = length
+        elif short is not None and length > short:
+            key = -1
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
 
 
 def can_repeat_prompts(model: PreTrainedModel) -> bool:
@@ -171,6 +212,26 @@ def sample(
     The draws are torch.rand(max_new_tokens, B): token t of response b is the first whose cumulative probability exceeds
     draw [t, b]. So a response does not depend on when the others end.
     """
+    draws = torch.rand(max_new_tokens, len(prompts), device=model.device) if temperature else None
+    ends = torch.tensor(sorted(end_ids), device=model.device)
+    responses: list[list[int]] = [[] for _ in prompts]
+    for rows in row_groups(model, prompts, max_new_tokens):
+        drawn = None if draws is None else draws[:, rows]
+        group = _sample_group(model, [prompts[i] for i in rows], ends, max_new_tokens, temperature, drawn)
+        for i, response in zip(rows, group, strict=True):
+            responses[i] = response
+    return responses
+
+
+def _sample_group(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    ends: torch.Tensor,
+    max_new_tokens: int,
+    temperature: float,
+    draws: torch.Tensor | None,
+) -> list[list[int]]:
+    """Responses to the prompts of one of `row_groups`."""
     position = {ids: i for i, ids in enumerate(dict.fromkeys(map(tuple, prompts)))}
     ids, mask = pad(list(position), model.device, left=True)  # distinct prompts (D, P)
     cache = DynamicCache()
@@ -185,8 +246,7 @@ def sample(
     prompt_of = torch.tensor([position[tuple(prompt)] for prompt in prompts], device=ids.device)
     cache.batch_select_indices(prompt_of)
     mask, logits = mask[prompt_of], logits[prompt_of]
-    draws = torch.rand(max_new_tokens, len(prompts), device=ids.device) if temperature else None
-    ends = torch.tensor(sorted(end_ids), device=ids.device)
+    short = short_length(model)
     rows = torch.arange(len(prompts), device=ids.device)  # responses that have not ended
     responses: list[list[int]] = [[] for _ in prompts]
     for step in range(max_new_tokens):
@@ -207,10 +267,14 @@ def sample(
             cache.batch_select_indices(kept)
             rows, tokens, mask = rows[kept], tokens[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        inputs = tokens[:, None]
+        if mask.shape[1] - 1 == short:  # from here on the long factors, which the stored keys do not have
+            cache = DynamicCache()
+            inputs = torch.tensor([[*prompts[i], *responses[i]] for i in rows.tolist()], device=ids.device)
         logits = model(
-            input_ids=tokens[:, None],
+            input_ids=inputs,
             attention_mask=mask,
-            position_ids=mask.sum(1, keepdim=True) - 1,
+            position_ids=(mask.cumsum(1) - 1)[:, -inputs.shape[1] :],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,

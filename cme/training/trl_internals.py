@@ -1,7 +1,7 @@
 """Everything that relies on private parts of TRL and transformers, in one module for the day the pin is lifted."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, cast
 
@@ -13,8 +13,8 @@ from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
-from cme.models.architecture import context_length, short_length
-from cme.models.generation import can_repeat_prompts, decode, sample
+from cme.models.architecture import context_length, reads_positions, short_length
+from cme.models.generation import can_repeat_prompts, decode, row_groups, sample
 from cme.rewards.checked_reward import CheckedReward
 from cme.runtime import distributed
 from cme.scoring.lm_head import LMHead
@@ -29,6 +29,66 @@ VOCABULARY_TILE = 2048
 """Columns of logits that are computed at a time: with 1024 rows, 8 MiB of float32, which fit a CPU's cache."""
 
 
+def compute_alone(
+    compute: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    columns: int,
+    model: Any,
+) -> list[torch.Tensor]:
+    """Values (B, C, ...) of the last C columns of rows (B, T), each as `model` has them for the row alone.
+
+    TRL pads prompts on the left and passes no positions, which moves those of GPT-2. `compute` receives rows (N, W)
+    with all padding behind them, where no token of a causal model sees it, and returns values (N, W-1, ...) of all
+    columns but the first. With `longrope`, it receives rows on one side of the switch of factors at a time.
+    """
+    short, width = short_length(model), input_ids.shape[1]
+    left = attention_mask.argmax(1, keepdim=True)  # (B, 1)
+    moved = (torch.arange(width, device=left.device) + left) % width
+    ids, mask = input_ids.gather(1, moved), attention_mask.gather(1, moved)
+    lengths = mask.sum(1)
+    wanted = torch.arange(width - columns, width, device=left.device) - left - 1  # (B, C)
+    is_long = lengths > (width if short is None else short)
+    order, parts = [], []
+    for rows in (side.nonzero()[:, 0] for side in (~is_long, is_long) if side.any()):
+        longest = int(lengths[rows].max())
+        values = compute(ids[rows, :longest], mask[rows, :longest])
+        places = torch.arange(len(rows), device=rows.device)[:, None], wanted[rows].clamp(max=longest - 2)
+        parts.append([value[places] for value in values])
+        order.append(rows)
+    back = torch.cat(order).argsort()
+    return [torch.cat(part)[back] for part in zip(*parts, strict=True)]
+
+
+def sample_in_groups(
+    sample_group: Callable[[list[list[int]]], list[list[int]]], trainer: Any, prompt_ids: list[list[int]]
+) -> list[list[int]]:
+    """Completions of B prompts by TRL, which pads the prompts of a call on the left."""
+    sampled: dict[int, list[int]] = {}
+    for rows in row_groups(trainer.model, prompt_ids, trainer.max_completion_length):
+        group = sample_group([prompt_ids[i] for i in rows])
+        sampled |= dict(zip(rows, group, strict=True))
+    return [sampled[i] for i in range(len(prompt_ids))]
+
+
+def refuse_switch(trainer: Any) -> None:
+    """Raise ValueError where several processes train a model with `longrope` on rows that may switch factors.
+
+    `compute_alone` takes the two sides in turn, and the processes must make the same number of passes.
+    """
+    short = short_length(trainer.model)
+    if short is None or trainer.accelerator.num_processes == 1:
+        return
+    prompts = chat.prompts_ids(trainer.processing_class, trainer.train_dataset["prompt"])
+    longest = max(map(len, prompts)) + trainer.max_completion_length
+    if longest > short:
+        raise ValueError(
+            f"a prompt and its response may have {longest} tokens, and beyond {short} this model computes with other "
+            "factors (longrope), which several processes cannot separate; train in one process, or set a smaller "
+            "trainer.max_completion_length"
+        )
+
+
 class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer on prompts that are tokenized as everywhere in this project (`cme.models.chat.prompt_ids`).
 
@@ -39,6 +99,7 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def __init__(self, clock: StepClock, **settings: Any) -> None:
         super().__init__(**settings)
+        refuse_switch(self)
         self.clock = clock
         self._sampler: Any = None
         if self.args.bf16 and self.accelerator.device.type == "cpu":
@@ -56,9 +117,12 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             return self._sample(prompt_ids, *others)
 
     def _sample(self, prompt_ids: list[list[int]], *others: Any) -> Any:
-        filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
-        if self.use_vllm or distributed.is_sharded() or filters or not can_repeat_prompts(self.model):
+        if self.use_vllm or distributed.is_sharded():  # vLLM pads nothing
             return super()._generate_single_turn(prompt_ids, *others)
+        filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
+        if filters or not can_repeat_prompts(self.model):
+            by_trl = super()._generate_single_turn
+            return sample_in_groups(lambda group: by_trl(group, *others)[0], self, prompt_ids), None
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -93,19 +157,30 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
 
         TRL computes the prompt of every row, and on a CPU the logits of all positions.
         """
+        kept = attention_mask.bool()
+        mask = kept[:, -logits_to_keep:]
         shares_prompts = (
             self.accelerator.device.type == "cpu"
             and self.accelerator.num_processes == 1  # with several, the model is wrapped
             and not self.aux_loss_enabled
             and not self.args.gradient_checkpointing  # which keeps no cache
             and short_length(model) is None
+            and reads_positions(model)
             and can_repeat_prompts(model)
         )
         if not shares_prompts:
-            arguments = (model, input_ids, attention_mask, logits_to_keep)
-            return super()._get_per_token_logps_and_entropies(*arguments, **others)
-        kept = attention_mask.bool()
-        mask = kept[:, -logits_to_keep:]
+            router_losses = []
+
+            def by_trl(ids: torch.Tensor, given: torch.Tensor) -> list[torch.Tensor]:
+                compute = super(PromptTrainer, self)._get_per_token_logps_and_entropies
+                *values, router_loss = compute(model, ids, given, ids.shape[1] - 1, **others)
+                router_losses.append(router_loss)
+                return [value for value in values if value is not None]
+
+            values = compute_alone(by_trl, input_ids, attention_mask, logits_to_keep, self.model)
+            values = [value.masked_fill(~mask, 0.0) for value in values]
+            router_loss = torch.stack(router_losses).mean() if others.get("compute_aux_loss") else None
+            return values[0], values[1] if len(values) > 1 else None, router_loss
         pairs: dict[int, tuple[Ids, Ids]] = {}
         for row, ids in enumerate(input_ids):
             end = len(ids) - logits_to_keep
@@ -188,10 +263,29 @@ class MonitoredDistillationTrainer(DistillationTrainer):  # type: ignore[misc]
 
     def __init__(self, monitors: Monitors, **settings: Any) -> None:
         super().__init__(**settings)
+        refuse_switch(self)
         self.monitors = monitors
 
     def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return chat.prompts_ids(self.processing_class, prompts), None, {}
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any) -> list[list[int]]:
+        by_trl = super()._generate_single_turn
+        if distributed.is_sharded():  # whose processes must make the same number of calls
+            return cast("list[list[int]]", by_trl(prompt_ids, *others))
+        return sample_in_groups(lambda group: by_trl(group, *others), self, prompt_ids)
+
+    def _get_last_hidden_state(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int
+    ) -> torch.Tensor:
+        """Hidden states (B, C, d) of policy or verifier that predict the last C tokens of B rows."""
+
+        def by_trl(ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+            states = super(MonitoredDistillationTrainer, self)._get_last_hidden_state
+            return [states(model, ids, mask, ids.shape[1] - 1)]
+
+        [states] = compute_alone(by_trl, input_ids, attention_mask, logits_to_keep, model)
+        return states
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)

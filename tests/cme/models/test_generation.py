@@ -1,5 +1,6 @@
 """Batched generation against a loop that runs one prompt, without cache or padding; continuing after interruptions."""
 
+import random
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import CONFIGS, greedy, random_model
 from scipy import stats
 from scripted import forced, logits_of, published_copy
 from transformers import GenerationConfig
@@ -67,6 +69,37 @@ def test_batched_generation_equals_one_prompt_at_a_time(tiny: Tiny, family: str,
         text = checkpoint.tokenizer.decode([i for i in own if i != end], skip_special_tokens=True)
         assert one == Generation(text, own[-1] == end, len(own))
     assert found[0].finished and found[0].tokens <= 4
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("own_loop", [True, False])
+def test_a_response_does_not_depend_on_the_other_rows(
+    name: str, own_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts on both sides of the length at which Phi-3 switches its factors, and responses that pass it."""
+    model, rng = random_model(name), random.Random(0)
+    if not own_loop:  # the one of transformers
+        monkeypatch.setattr(generation, "can_repeat_prompts", lambda _: False)
+    prompts = [[rng.randrange(3, 40) for _ in range(n)] for n in (1, 4, 9, 9, 12, 13, 18)]
+    decoding = GenerationConfig(**decoding_fields(0.0, 6, [40]), pad_token_id=0)
+    assert generation._generate_batch(model, prompts, decoding) == [greedy(model, p, 6) for p in prompts]
+
+
+def test_draws_belong_to_their_rows_where_the_batch_is_split() -> None:
+    """Phi-3: equal prompts on either side of the switch, and in another order, sample by their own draws."""
+    model, rng = random_model("phi3"), random.Random(0)
+    prompts = [[rng.randrange(3, 40) for _ in range(n)] for n in (9, 13, 9, 4, 13)]
+    torch.manual_seed(0)
+    found = sample(model, prompts, [40], max_new_tokens=6, temperature=1.0)
+    torch.manual_seed(0)
+    draws = torch.rand(6, len(prompts))
+    for i, prompt in enumerate(prompts):
+        row = list(prompt)
+        for step in range(6):
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1]
+            row.append(int((logits.softmax(0).cumsum(0) <= draws[step, i]).sum()))
+        assert found[i] == row[len(prompt) :]
 
 
 def test_a_response_may_use_all_its_tokens_or_end_at_once(tiny: Tiny) -> None:
