@@ -1,7 +1,7 @@
 """The result in sentences: one line per cell, and one finding per method for one scale and one judge."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
@@ -71,31 +71,63 @@ def summary_line(cell: Cell) -> str:
         line += f"; with the unscored verdicts it could be {bounds} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
-    return plain("; ".join([line, *cell.stopped, *cell.untrained, *judge_warnings(cell), *caveats([cell])]))
+    return plain("; ".join([line, *limits([cell])]))
 
 
-def judge_warnings(cell: Cell) -> list[str]:
-    """What is wrong with verdicts that are as if the judge had not read the responses."""
-    win, (won, tied, lost) = cell.win, cell.outcomes
-    warnings, enough = [], won + lost >= FEW_DECIDED or not cell.both_orders
-    if cell.consistent < MIN_CONSISTENCY and not cell.combined:
-        warnings.append(
-            f"warning: the judge gave only {format_percent(cell.consistent)} % of pairs the same verdict in both "
-            f"orders (below {MIN_CONSISTENCY} %), and preferred the response shown first in "
-            f"{format_percent(cell.first_shown)} % of decided verdicts"
-        )
-    elif abs(cell.first_shown - 50) > MAX_POSITION_BIAS and enough and not cell.combined:
-        warnings.append(
-            f"warning: the judge preferred the response shown first in {format_percent(cell.first_shown)} % of decided "
-            "verdicts"
-        )
-    if 100 * win.unscored > MAX_UNSCORED * win.verdicts:
-        warnings.append(
-            f"warning: the judge gave no verdict in {format_percent(100 * win.unscored / win.verdicts)} % of cases"
-        )
-    if tied and not won + lost:
-        warnings.append("warning: the judge called every pair a tie")
-    return warnings
+def limits(cells: Sequence[Cell]) -> list[str]:
+    """What limits the trust in some cells: runs that ended early or trained nothing, and their judge."""
+    runs: list[str] = []
+    if len(cells) == 1:
+        runs = [*cells[0].stopped, *cells[0].untrained]
+    elif untrained := sum(bool(cell.untrained) for cell in cells):
+        runs = [
+            f"warning: {untrained} of {len(cells)} cells have a run whose two sides are the untrained model"
+        ]
+    return [*runs, *judge_warnings(cells), *caveats(cells)]
+
+
+def judge_warnings(cells: Sequence[Cell]) -> list[str]:
+    """What is wrong with verdicts that are as if the judge had not read the responses, and in how many of the cells."""
+    swayed = [c for c in cells if c.consistent < MIN_CONSISTENCY and not c.combined]
+    one_sided = [c for c in cells if c not in swayed and is_one_sided(c)]
+    silent = [c for c in cells if 100 * c.win.unscored > MAX_UNSCORED * c.win.verdicts]
+    equal = [c for c in cells if c.outcomes[1] and not c.outcomes[0] + c.outcomes[2]]
+    alike, first = percentages(c.consistent for c in swayed), percentages(c.first_shown for c in swayed)
+    found = [
+        (
+            swayed,
+            f"gave only {alike} % of pairs the same verdict in both orders (below {MIN_CONSISTENCY} %), and preferred "
+            f"the response shown first in {first} % of decided verdicts",
+        ),
+        (
+            one_sided,
+            f"preferred the response shown first in {percentages(c.first_shown for c in one_sided)} % of decided "
+            "verdicts",
+        ),
+        (
+            silent,
+            f"gave no verdict in {percentages(100 * c.win.unscored / c.win.verdicts for c in silent)} % of cases",
+        ),
+        (equal, "called every pair a tie"),
+    ]
+    return [
+        f"warning: the judge {text}" + f" in {len(of_kind)} of {len(cells)} cells" * (len(cells) > 1)
+        for of_kind, text in found
+        if of_kind
+    ]
+
+
+def is_one_sided(cell: Cell) -> bool:
+    """Whether the place of a response decides most of the verdicts of each order."""
+    won, _, lost = cell.outcomes
+    enough = won + lost >= FEW_DECIDED or not cell.both_orders
+    return abs(cell.first_shown - 50) > MAX_POSITION_BIAS and enough and not cell.combined
+
+
+def percentages(values: Iterable[float]) -> str:
+    """Percentages as their range; one number where all are alike."""
+    ordered = sorted(values)
+    return " to ".join(dict.fromkeys(format_percent(value) for value in (*ordered[:1], *ordered[-1:])))
 
 
 def caveats(cells: Sequence[Cell]) -> list[str]:
@@ -137,7 +169,7 @@ def headline(cells: Sequence[Cell]) -> str:
     if cuts:
         won = sum(not is_undecided(cut) and cut.rate > 50 for cut in cuts)
         controls.append(f"the cut start beat it in {won} of {len(cuts)}")
-    return "; ".join([text, *controls, *caveats(cells)]) + "."
+    return "; ".join([text, *controls, *limits(cells)]) + "."
 
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:

@@ -110,3 +110,51 @@ def test_methods_are_in_the_order_of_the_tables(make_record):
     records = [make_record(reward=reward) for reward in ("random", "majority_vote", "cme")]
     found = [finding.method for finding in build_findings(build_cells(records))]
     assert found == ["CME", "Majority vote", "Random"]
+
+
+WARNINGS = [
+    (
+        {"consistent": 30.0, "first_shown": 80.0},
+        "warning: the judge gave only 30.0 % of pairs the same verdict in both orders (below 50 %), and preferred the "
+        "response shown first in 80.0 % of decided verdicts",
+    ),
+    (
+        {"first_shown": 99.0, "outcomes": (80, 0, 100)},
+        "warning: the judge preferred the response shown first in 99.0 % of decided verdicts",
+    ),
+    ({"outcomes": (0, 180, 0)}, "warning: the judge called every pair a tie"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "warning"), WARNINGS)
+def test_the_headline_of_a_report_has_the_warnings_of_the_result_line(cell, numbers, warning):
+    fine = cell(84.2, 79.2, 88.9)
+    broken = replace(cell(50.0, 45.0, 55.0), **numbers)
+    for text in (headline([broken]), summary_line(broken)):
+        assert warning in text
+    assert f"{warning} in 1 of 2 cells" in headline([broken, replace(fine, family="olmo")])
+    for text in (headline([fine]), summary_line(fine), headline([fine, replace(fine, family="olmo")])):
+        assert "warning" not in text
+
+
+def test_the_headline_gives_the_range_over_the_cells_of_a_broken_judge(cell):
+    one, other = (
+        replace(cell(50.0, 45.0, 55.0, family), consistent=share, first_shown=first)
+        for family, share, first in (("qwen", 10.0, 95.0), ("olmo", 30.0, 80.0))
+    )
+    assert "gave only 10.0 to 30.0 % of pairs" in headline([one, other])
+    assert "first in 80.0 to 95.0 % of decided verdicts in 2 of 2 cells" in headline([one, other])
+
+
+def test_a_judge_that_rarely_rules_is_warned_of_in_both(cell):
+    silent = cell(50.0, 45.0, 55.0, unscored=300)
+    for text in (headline([silent]), summary_line(silent)):
+        assert "warning: the judge gave no verdict in 83.3 % of cases" in text
+
+
+def test_both_say_that_a_run_trained_nothing(cell):
+    one = replace(cell(50.0, 45.0, 55.0), untrained=("seed 0: no weight changed",))
+    for text in (headline([one]), summary_line(one)):
+        assert "seed 0: no weight changed" in text
+    several = headline([one, cell(84.2, 79.2, 88.9, "olmo")])
+    assert "warning: 1 of 2 cells have a run whose two sides are the untrained model" in several
