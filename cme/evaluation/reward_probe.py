@@ -166,7 +166,8 @@ def score_answers(
     bar = tqdm(rewards.items(), leave=False, mininterval=1)
     for name, reward in bar:
         bar.set_description(name)
-        reward.bind(UntrainedPolicy(start.tokenizer, start.model))
+        with reward.named_in_errors():
+            reward.bind(UntrainedPolicy(start.tokenizer, start.model))
         column = reward.values(
             prompts,
             completions,

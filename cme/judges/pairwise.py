@@ -38,6 +38,7 @@ from cme.records import (
     explain_write_errors,
     from_json,
 )
+from cme.runtime.errors import in_part
 from cme.runtime.files import hold_lock
 
 SYNC_SECONDS = 1.0
@@ -259,7 +260,8 @@ def _compare_all(
 
     def compare(key: str, shown: Comparison) -> JudgeVerdict:
         try:
-            verdict = judge.compare(shown.prompt, shown.first, shown.second)
+            with in_part(f"the judge {type(judge).__name__}", type(judge)):
+                verdict = judge.compare(shown.prompt, shown.first, shown.second)
         except Unavailable as error:
             if error.calls:
                 reason = replace_surrogates(str(error))

@@ -3,14 +3,16 @@
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, SupportsFloat
 
 from cme.models import chat
 from cme.models.chat import Text
+from cme.runtime.errors import in_part
 from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Reward(ABC):
     beside other reward functions (`_leave_out_unscored_rows`).
 
     Attributes:
-        __name__: the name under which TRL logs the reward.
+        __name__: the name under which TRL logs the reward; by default that of its class.
         NEUTRAL: names of settings that do not change the values, such as the device.
         NEUTRAL_VALUES: values at which later settings change nothing. A run's identity omits them.
         needs_answers: whether the reward compares answers, so that the data must have them.
@@ -67,7 +69,10 @@ class Reward(ABC):
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Create a reward, whose None TRL's trainers respect from now on."""
         _leave_out_unscored_rows()
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        if all("__name__" not in vars(base) for base in cls.__mro__):
+            made.__name__ = cls.__name__
+        return made
 
     # a reward without a constructor takes no settings, although __new__ accepts any
     __new__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -116,9 +121,28 @@ class Reward(ABC):
         """
 
     def values(self, *arguments: Any, **columns: Any) -> list[float | None]:
-        """Call the reward, and await it if it is asynchronous."""
-        values: Any = self(*arguments, **columns)
-        return cast("list[float | None]", asyncio.run(values) if inspect.iscoroutine(values) else values)
+        """Call the reward, and await it if it is asynchronous.
+
+        Raises ValueError unless it gives a number or None for each completion.
+        """
+        count = len(arguments[0] if arguments else columns["prompts"])
+        with self.named_in_errors():
+            given: Any = self(*arguments, **columns)
+            if inspect.iscoroutine(given):
+                given = asyncio.run(given)
+        values = list(given) if isinstance(given, Iterable) else [given]
+        wrong = [v for v in values if v is not None and not isinstance(v, SupportsFloat)]
+        if wrong or len(values) != count or given is None:
+            found = repr(wrong[0]) if wrong else "None" if given is None else f"{len(values)} values"
+            raise ValueError(
+                f"the reward {self.__name__!r} gave {found} for {count} completions; it must give a list with a number "
+                "for each, or None where it cannot score one"
+            )
+        return [None if value is None else float(value) for value in values]
+
+    def named_in_errors(self) -> AbstractContextManager[None]:
+        """A context in which an error names the reward and the line of its file (`cme.runtime.errors.in_part`)."""
+        return in_part(f"the reward {self.__name__!r}", type(self))
 
     @property
     def policy_tokenizer(self) -> Any:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
+from cme.rewards.checked_reward import check_finite
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,11 +95,13 @@ class WeightedSum(Reward):
     ) -> list[float | None]:
         """Score B completions, and log each member's mean; None for a completion that a member cannot score.
 
-        Raises ValueError where a group is incomplete, and what the members raise.
+        Raises ValueError where a group is incomplete, TrainingFailed for a member's value that is not finite, and what
+        the members raise.
         """
         total = np.zeros(len(prompts))
         for name, member in self.parts.items():
             given = member.values(prompts, completions, completion_ids, log_metric=log_metric, **columns)
+            check_finite(member, given, "completions")
             values = np.array([np.nan if value is None else value for value in given], dtype=float)
             if log_metric and not np.isnan(values).all():
                 log_metric(f"reward_{name}", float(np.nanmean(values)))

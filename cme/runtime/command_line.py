@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from cme.runtime.errors import describe, expected_message
+from cme.runtime.errors import describe, expected_message, origin
 from cme.runtime.secrets import redact
 from cme.runtime.signals import handle_signals
 from cme.runtime.terminal import plain
@@ -24,7 +24,8 @@ def exit_code(work: Callable[[], int]) -> int:
     """Do the work of a command and return its exit code, which is that of the work unless the work raises.
 
     An expected error (`expected_message`) is printed and gives REFUSED. Any other gives FAILED, one line, and a file
-    with its traceback. Ctrl-C gives CTRL_C, another signal INTERRUPTED, and SystemExit its own code.
+    with its traceback; the line names the reward, judge or other part that it comes from (`in_part`), or calls it a
+    defect. Ctrl-C gives CTRL_C, another signal INTERRUPTED, and SystemExit its own code.
     """
     try:
         with handle_signals():
@@ -83,7 +84,8 @@ def _keep_traceback(error: BaseException) -> str:
             file.write(text)
     except OSError:
         return text
-    return f"this is a defect of the program, and its traceback is in {file.name}"
+    defect = "" if origin(error) else "this is a defect of the program, and "
+    return f"{defect}its traceback is in {file.name}"
 
 
 def _discard_output() -> None:

@@ -1,7 +1,11 @@
 """What an exception says: the sentence of an expected one, and one line about any other."""
 
 import errno
+import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 OWN_PACKAGES = ("cme", "experiments", "analysis")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -15,12 +19,14 @@ def expected_message(error: BaseException) -> str | None:
     """
     if isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
         place = "the output" if error.filename is None else error.filename
-        return f"{place}: {error.strerror}"
+        return f"{place}: {error.strerror}{origin(error)}"
     own_type = _is_own(type(error).__module__)
     if not own_type and isinstance(error, ValueError | OSError):
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         own_type = bool(frames) and _is_own(str(frames[-1].f_globals.get("__name__")))
-    return str(error) or describe(error) if own_type else None
+    if not own_type:
+        return None
+    return f"{str(error) or describe(error)}{origin(error)}"
 
 
 def _is_own(module: str) -> bool:
@@ -37,9 +43,36 @@ def innermost_cause(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """Type and first line of an exception, and of its innermost cause if that is another one."""
+    """Type and first line of an exception, of its innermost cause if that is another one, and its origin."""
     first = innermost_cause(error)
-    return _first_line(error) if first is error else f"{_first_line(error)}; caused by {_first_line(first)}"
+    cause = "" if first is error else f"; caused by {_first_line(first)}"
+    return f"{_first_line(error)}{cause}{origin(error)}"
+
+
+@contextmanager
+def in_part(name: str, part: Callable[..., Any]) -> Iterator[None]:
+    """Note in an error that it comes from a part that a user may have written, such as a reward, and from which line.
+
+    The line is the last of the part's own file that the traceback goes through. A message that is meant for the user
+    stays as it is (`expected_message`), unless it is Python's and not one that our code raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        raised_here = (frames[-1].line or "").startswith("raise") or isinstance(error, OSError)
+        meant = expected_message(error) is not None and _is_own(part.__module__) and raised_here
+        if not meant and not _is_own(type(error).__module__) and not origin(error):
+            file = getattr(sys.modules[part.__module__], "__file__", None)  # a notebook has none
+            at = ([frame for frame in frames if frame.filename == file] or frames)[-1]
+            error.add_note(f"in {name} ({at.filename}:{at.lineno})")
+        raise
+
+
+def origin(error: BaseException) -> str:
+    """What `in_part` noted, behind a comma; empty where it noted nothing."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
+    return f", {notes[0]}" if notes else ""
 
 
 def _first_line(error: BaseException) -> str:

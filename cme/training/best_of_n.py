@@ -39,7 +39,8 @@ def sample_with_rewards(
     repeated = [p for p in prompts for _ in range(n)]
     ids = generate_ids(start.model, start.tokenizer, [p.conversation for p in repeated], **settings)
     generations = decode(start.tokenizer, ids, settings.get("end_ids") or start.end_ids)
-    reward.bind(UntrainedPolicy(start.tokenizer, start.model))
+    with reward.named_in_errors():
+        reward.bind(UntrainedPolicy(start.tokenizer, start.model))
     values = reward.values(
         [p.conversation for p in repeated],
         [[{"role": "assistant", "content": g.response}] for g in generations],

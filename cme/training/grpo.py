@@ -65,7 +65,8 @@ def train_grpo(
         train_dataset=Dataset.from_list(rows),
         peft_config=job.adapters(),
     )
-    reward.bind(trainer)
+    with reward.named_in_errors():
+        reward.bind(trainer)
     monitors.bind(trainer, group_size=trainer.num_generations)
     samplings = config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations)
     sampled = config.generation_batch_size * max(1, samplings)  # completions in each step that samples

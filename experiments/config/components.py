@@ -10,6 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme.runtime import shipped
+from cme.runtime.errors import in_part
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ class Component:
             arguments["members"] = {name: member.instantiate() for name, member in self.members.items()}
         partial = arguments.pop("_partial_", False)
         target = self.load_target()
-        return functools.partial(target, **arguments) if partial else target(**arguments)
+        if partial:
+            return functools.partial(target, **arguments)
+        with in_part(self.target, target):
+            return target(**arguments)
 
 
 def locate(target: str) -> Callable[..., Any]:

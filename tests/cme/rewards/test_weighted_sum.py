@@ -12,6 +12,7 @@ from plain_rewards import FunctionReward
 from scripted import policy_ending_at
 from trl import GRPOConfig, GRPOTrainer
 
+from cme import TrainingFailed
 from cme.rewards import CrossModelEntropy, Length, RandomReward, Reward, WeightedSum
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
@@ -45,6 +46,16 @@ def test_the_sum_by_hand() -> None:
     ]
     assert logged == {"reward_first": 2.5, "reward_second": pytest.approx(110 / 7)}
     assert call(WeightedSum(members(), {"first": 1.0, "second": 0.0}, 4))[2] is None
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_a_member_that_is_not_finite_ends_the_training(value: float, weight: float, aggregation: Any) -> None:
+    """It is no None, as in a reward of its own: the member is broken."""
+    parts = members() | {"first": given("first", [value, *FIRST[1:]])}
+    with pytest.raises(TrainingFailed, match=f"reward 'first' gave {value} for 1 of 8 completions"):
+        call(WeightedSum(parts, {"first": weight, "second": 1.0}, 4, aggregation))
 
 
 def test_normalized_rewards_by_hand() -> None:
