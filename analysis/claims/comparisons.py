@@ -25,18 +25,10 @@ from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, scored_quality
 from analysis.records.names import verifier_name
+from analysis.stats.builds import builds, by_build, number_of_seeds, on_common_builds
 from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import Tally
-from analysis.tables.cells import (
-    Cell,
-    build_cells,
-    builds,
-    by_build,
-    number_of_seeds,
-    on_common_builds,
-    place,
-    same_setting,
-)
+from analysis.tables.cells import Cell, build_cells, place, same_setting
 from cme.records import CUT_START, RunRecord
 
 Compare = Callable[[Evidence, Cell, Rule], Part]

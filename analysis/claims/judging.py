@@ -15,8 +15,9 @@ from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
+from analysis.stats.builds import number_of_seeds
 from analysis.stats.metrics import WinRate, difference_with_interval, tally, win_rate
-from analysis.tables.cells import Cell, number_of_seeds, place
+from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
 COMPUTED = (*EXACT_JUDGES, "reference_similarity")

@@ -21,11 +21,12 @@ from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
+from analysis.stats.builds import by_build, number_of_seeds
 from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import Floats
 from analysis.stats.metrics import across_seeds, difference_with_interval, tally
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
-from analysis.tables.cells import Cell, by_build, number_of_seeds, place
+from analysis.tables.cells import Cell, place
 from analysis.tables.separation import Separation
 from analysis.tables.trajectory import greedy_changes, greedy_quality
 from cme.records import RunRecord

@@ -39,11 +39,6 @@ def normalisation(run: RunRecord) -> str:
     return NORMALISATIONS.get(value, f"scale_rewards {value}")
 
 
-def kl_weight(run: RunRecord) -> str:
-    """The weight of the KL penalty, such as `beta 0.01`."""
-    return f"beta {float(run.config['trainer']['beta']):g}"
-
-
 def granularity(run: RunRecord) -> str:
     """CME with one value per response or per token, or reverse KL."""
     if run.reward != "cme":
@@ -51,23 +46,14 @@ def granularity(run: RunRecord) -> str:
     return {"sequence": "CME", "token": "CME (dense)"}[run.config["reward"]["granularity"]]
 
 
-def group_size(run: RunRecord) -> int:
-    """Completions per prompt."""
-    return int(run.config["trainer"]["num_generations"])
-
-
-def completions(run: RunRecord) -> int:
-    """Completions per optimiser step, on one device."""
-    trainer = run.config["trainer"]
-    return int(trainer["per_device_train_batch_size"]) * int(trainer["gradient_accumulation_steps"])
-
-
 def batch_shape(row: MethodRow) -> str:
-    """Prompts x completions per prompt of a step, such as `8 x 8 = 64`."""
-    shapes = (
-        f"{completions(run) / group_size(run):g} x {group_size(run)} = {completions(run)}" for run in row.runs
-    )
-    return ", ".join(dict.fromkeys(shapes))
+    """Prompts x completions per prompt of a step on one device, such as `8 x 8 = 64`."""
+    shapes: dict[str, None] = {}
+    for trainer in (run.config["trainer"] for run in row.runs):
+        group = int(trainer["num_generations"])
+        total = int(trainer["per_device_train_batch_size"]) * int(trainer["gradient_accumulation_steps"])
+        shapes[f"{total / group:g} x {group} = {total}"] = None
+    return ", ".join(shapes)
 
 
 def distances(view: JudgedMethods) -> Iterator[Plot]:
@@ -111,7 +97,13 @@ KL_BETA = compare_methods(
         "paper trains its cells with beta 0 or 0.01 and its repository compares 0, 0.01 and 0.1; no figures of that "
         "comparison are known."
     ),
-    methods=Methods("KL penalty", "beta", kl_weight, baseline="beta 0", of_reward=True),
+    methods=Methods(
+        "KL penalty",
+        "beta",
+        lambda run: f"beta {float(run.config['trainer']['beta']):g}",
+        baseline="beta 0",
+        of_reward=True,
+    ),
     columns=(KL, LENGTH),
     figures=(win_rates, distances, training),
     appendices=(partial(drift, "kl_beta"),),
@@ -143,7 +135,7 @@ GROUP_SIZE = compare_methods(
     methods=Methods(
         "Group size",
         "groups",
-        lambda run: f"groups of {group_size(run)}",
+        lambda run: f"groups of {int(run.config['trainer']['num_generations'])}",
         baseline="groups of 8",
         of_reward=True,
     ),

@@ -1,10 +1,10 @@
-"""What every experiment is made of: a declaration of its views, tables and figures, and tables declared by columns."""
+"""What every experiment is made of: a declaration of its views, tables and figures, and estimates."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,9 @@ from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, SeedSpread
-from analysis.tables.render import Entry, Table, format_interval, slug
+from analysis.tables.render import Table, format_estimate, slug
 from cme.records import RunRecord
 
-Row = TypeVar("Row")
 View = TypeVar("View")
 
 
@@ -36,9 +35,7 @@ class Estimate(NamedTuple):
 
     def text(self, decimals: int = 3, sign: str = "+") -> str:
         """The value with its interval, such as +0.120 [0.080, 0.160]; n/a if it is unknown."""
-        if isnan(self.value):
-            return "n/a"
-        return f"{self.value:{sign}.{decimals}f} {format_interval(self.lo, self.hi, decimals)}"
+        return "n/a" if isnan(self.value) else format_estimate(*self, decimals, sign)
 
     def columns(self, name: str) -> dict[str, float]:
         """The columns `name`, `name_lo` and `name_hi` of a row."""
@@ -125,39 +122,6 @@ class Experiment(Generic[View]):
             [*shown, *(table for part in more for table in part.tables)],
             [*write_images(drawn, out), *(image for part in more for image in part.images)],
         )
-
-
-@dataclass(frozen=True)
-class Column(Generic[Row]):
-    """A column of a table: its header, the text of a row, and the note that explains it under the table.
-
-    With `once`, only the first row of a group shows it.
-    """
-
-    header: str
-    text: Callable[[Row], Entry | str]
-    note: str = ""
-    once: bool = False
-
-
-def build_table(
-    name: str,
-    title: str,
-    columns: Sequence[Column[Any]],
-    groups: Iterable[Sequence[Any]],
-    notes: Sequence[str] = (),
-) -> Table:
-    """A table with one row per item; `notes` stand before those of the columns."""
-
-    def entries(row: Any, first: bool) -> Iterator[Entry]:
-        for column in columns:
-            text = column.text(row) if first or not column.once else ""
-            yield text if isinstance(text, Entry) else Entry(text)
-
-    blocks = [[list(entries(row, index == 0)) for index, row in enumerate(group)] for group in groups]
-    explained = dict.fromkeys(column.note for column in columns if column.note)
-    header = [column.header for column in columns]
-    return Table(name, title, header, [block for block in blocks if block], [*notes, *explained])
 
 
 def file_name(*parts: str) -> str:

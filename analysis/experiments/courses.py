@@ -37,12 +37,6 @@ def values_at(table: pd.DataFrame, step: "pd.Series[int]") -> Floats:
     return np.array([table.loc[run, step[run]] for run in table.index], dtype=float)
 
 
-def rise_since(blocks: pd.DataFrame, column: str, origin: "pd.Series[int]") -> Estimate:
-    """How far a column rose from each run's step of origin to its last block, over the seeds of one method."""
-    table, last = by_step(blocks, column), blocks.groupby("run_id")["step"].max()
-    return mean_over_seeds(values_at(table, last) - values_at(table, origin))
-
-
 def peaks(quality: pd.DataFrame) -> "pd.Series[int]":
     """The step of each run's peak: where the mean of the *other* runs is highest, so its own luck plays no part.
 

@@ -5,6 +5,7 @@ family and build: seeds are averaged within it. The rules of the verdicts were w
 2026-11-29).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ from math import isnan, nan
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Column, Estimate, Experiment, build_table, file_name, mean_over_seeds
+from analysis.experiments.base import Estimate, Experiment, file_name, mean_over_seeds
 from analysis.experiments.verifiers import (
     QUALITY_COLUMNS,
     RELATIONS,
@@ -28,7 +29,7 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import family_name, judge_label
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table
+from analysis.tables.render import Column, Entry, Table, build_table
 from cme.records import Grade, RunRecord
 
 MARGIN = 0.05
@@ -57,8 +58,8 @@ def shares_right(grades: Sequence[Grade], beliefs: Mapping[str, Collection[str]]
 
 def arm_of(run: RunRecord) -> str:
     """The arm of a run: the relation of its verifier to the generator; of an ensemble, how it combines its members."""
-    related = relation(run)
-    return f"Ensemble ({run.config['reward']['ensemble']})" if related == "ensemble" else related
+    arm = relation(run)
+    return f"Ensemble ({run.config['reward']['ensemble']})" if arm == "ensemble" else arm
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,8 @@ class FactTest:
     @property
     def by_family(self) -> dict[str, float]:
         """The mean of each family."""
-        values: dict[str, list[float]] = {}
-        for (family, _), value in self.values.items():
-            values.setdefault(family, []).append(value)
-        return {family: float(np.mean(own)) for family, own in values.items()}
+        families = dict.fromkeys(family for family, _ in self.values)
+        return {f: float(np.mean([v for (own, _), v in self.values.items() if own == f])) for f in families}
 
     @property
     def verdict(self) -> str:
@@ -127,14 +126,13 @@ class Facts:
             for run in self.runs
             if run.blind_spots is not None and relation(run) == OTHER
         }
-        found: dict[tuple[str, str], dict[Unit, list[float]]] = {}
+        found: dict[tuple[str, str], dict[Unit, list[float]]] = defaultdict(lambda: defaultdict(list))
         for run in self.runs:
             if run.grades is None or run.family not in beliefs:
                 continue
             for arm, grades in ((arm_of(run), run.grades.policy), (UNTRAINED, run.grades.start)):
                 for group, share in shares_right(grades, beliefs[run.family]).items():
-                    by_unit = found.setdefault((arm, group), {})
-                    by_unit.setdefault((run.family, run.build), []).append(share)
+                    found[arm, group][run.family, run.build].append(share)
         return {
             place: {unit: float(np.mean(shares)) for unit, shares in by_unit.items()}
             for place, by_unit in found.items()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, build_table, file_name, over_prompts
+from analysis.experiments.base import Experiment, file_name, over_prompts
 from analysis.experiments.methods import (
     FAMILY,
     JudgedMethods,
@@ -32,7 +32,7 @@ from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, place, row_of
-from analysis.tables.render import Entry, Table, slug
+from analysis.tables.render import Entry, Table, build_table, slug
 from analysis.tables.win_rates import (
     FEW,
     NOT_RUN,

@@ -6,14 +6,13 @@ An experiment chooses from the columns, tables and figures below; `ablations` ha
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Column, Experiment, build_table, file_name
+from analysis.experiments.base import Experiment, file_name
 from analysis.figures.curves import CURVES, add_derived_columns, styles_by_method, training_plot
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, win_rate_plot
@@ -34,7 +33,16 @@ from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import quality_change
 from analysis.tables.cells import Cell, build_cells, build_contrasts, cells_frame
-from analysis.tables.render import Entry, Table, format_interval, format_p_value, format_percent
+from analysis.tables.render import (
+    Column,
+    Entry,
+    Table,
+    build_table,
+    format_estimate,
+    format_interval,
+    format_p_value,
+    format_percent,
+)
 from analysis.tables.win_rates import (
     NOT_RUN,
     ceiling_entry,
@@ -44,6 +52,7 @@ from analysis.tables.win_rates import (
     method_key,
     quality_entry,
     rate_entry,
+    seed_range,
     seed_table,
     stop_notes,
     win_rate_entry,
@@ -180,12 +189,10 @@ class MethodRow:
     cell: Cell
     contrast: tuple[Contrast, float] | None
 
-    @cached_property
+    @property
     def runs(self) -> list[RunRecord]:
         """The runs of the cell, in the order of their seeds."""
-        return sorted(
-            (run for run in self.view.named.runs if run.run_id in self.cell.runs), key=lambda r: r.seed
-        )
+        return sorted(self.cell.controls.runs, key=lambda run: run.seed)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -209,22 +216,13 @@ REGIME = Column[Any]("regime", lambda row: regime_name(row.cell.regime), once=Tr
 def length_change(row: MethodRow) -> str:
     """Mean response length before and after training, in tokens, with the paired change and its interval."""
     pairs = [pair for run in row.runs for pair in run.pairs]
-    start, policy = (
-        np.array([nan if response.tokens is None else response.tokens for response in side], dtype=float)
-        for side in ([pair.start for pair in pairs], [pair.policy for pair in pairs])
-    )
+    start = np.array([pair.start.tokens for pair in pairs], dtype=float)  # None as NaN
+    policy = np.array([pair.policy.tokens for pair in pairs], dtype=float)
     length = quality_change(start, policy, np.array([pair.prompt_id for pair in pairs], dtype=object))
     if length is None:
         return "n/a"
-    interval = format_interval(length.lo, length.hi)
-    return f"{length.start:.1f} → {length.policy:.1f} ({length.difference:+.1f} {interval})"
-
-
-def single_seeds(row: MethodRow) -> str:
-    """The range of the win rates of single seeds, and their number."""
-    seeds = row.cell.seeds
-    several = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}" if len(seeds.rates) > 1 else "-"
-    return f"{several} ({len(seeds.rates)})"
+    change = format_estimate(length.difference, length.lo, length.hi, sign="+")
+    return f"{length.start:.1f} → {length.policy:.1f} ({change})"
 
 
 def cut_start(row: MethodRow) -> Entry:
@@ -260,7 +258,9 @@ ACROSS_SEEDS = MethodColumn(
     "Across-seed: the interval for other seeds and other prompts.",
 )
 SINGLE_SEEDS = MethodColumn(
-    "single seeds", single_seeds, "Single seeds: the range (and number) of the win rates of single seeds."
+    "single seeds",
+    lambda row: f"{seed_range(row.cell.seeds)} ({len(row.cell.seeds.rates)})",
+    "Single seeds: the range (and number) of the win rates of single seeds.",
 )
 P_VALUE = MethodColumn(
     "p (Holm)",

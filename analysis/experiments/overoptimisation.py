@@ -10,13 +10,12 @@ import pandas as pd
 
 from analysis.experiments.base import (
     UNKNOWN,
-    Column,
     Estimate,
     Experiment,
     GeneratorRuns,
-    build_table,
     file_name,
     group_by_generator,
+    mean_over_seeds,
 )
 from analysis.experiments.courses import (
     BLOCK,
@@ -26,7 +25,7 @@ from analysis.experiments.courses import (
     first_step_below,
     levels,
     peaks,
-    rise_since,
+    values_at,
 )
 from analysis.figures.courses import greedy_plot, kl_plot
 from analysis.figures.style import Plot, method_styles
@@ -34,12 +33,12 @@ from analysis.records.builds import seed_names
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS, method_names, order_key
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table
+from analysis.tables.render import Column, Entry, Table, build_table
 from analysis.tables.trajectory import (
     collapse_of,
     greedy_change,
     greedy_quality,
-    steps_entry,
+    steps_text,
     trajectory_frame,
     trajectory_table,
 )
@@ -110,7 +109,7 @@ class LongRuns(GeneratorRuns):
             **self.changes(quality, kept),
             "model_collapse_steps": " ".join(map(first_step_below, histories)),
             "half_of_peak_steps": " ".join(first_step_below(own, of_peak=0.5) for own in histories),
-            "stopped": steps_entry(None if r.stopped is None else r.last_step for r in kept).text,
+            "stopped": steps_text(None if r.stopped is None else r.last_step for r in kept),
         }
 
     def greedy_courses(self, method: str, runs: Sequence[RunRecord]) -> Iterator[Course]:
@@ -129,7 +128,7 @@ class LongRuns(GeneratorRuns):
                 "responses": GREEDY,
                 **self.changes(quality, saved),
                 "fall": Estimate(0 - rise, 0 - hi, 0 - lo),
-                "collapse_steps": steps_entry(collapses).text,
+                "collapse_steps": steps_text(collapses),
             }
 
     def changes(self, quality: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
@@ -139,14 +138,16 @@ class LongRuns(GeneratorRuns):
         peak, blocks = peaks(quality), self.blocks[self.blocks["run_id"].isin(quality.index)]
         last = blocks.groupby("run_id")["step"].max()
         origin = (BLOCK * -(-peak // BLOCK)).clip(upper=last)  # rounded up to the end of a block
-        return {
+        course: Course = {
             "seeds": seed_names(run.seed for run in runs),
             "peak_steps": " ".join(str(peak[run.run_id]) for run in runs),
             **levels(quality, peak),
-            **{
-                f"since_peak_{name}": rise_since(blocks, name, origin) for name in ("reward_value", "heldout")
-            },
         }
+        for name in ("reward_value", "heldout"):
+            values = by_step(blocks, name)
+            rises = values_at(values, last) - values_at(values, origin)
+            course[f"since_peak_{name}"] = mean_over_seeds(rises)
+        return course
 
 
 def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
@@ -172,11 +173,9 @@ def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
 def direction(course: Course) -> str:
     """The final direction of a method's true quality: a key of DIRECTIONS."""
     fall, rise = (course.get(name, UNKNOWN).lo for name in ("fall", "rise_to_peak"))
-    if isnan(fall):
-        return "unknown"
     if fall > MARGIN:
         return "falls" if rise > MARGIN else "degrades"
-    return "no fall"
+    return "unknown" if isnan(fall) else "no fall"
 
 
 def summary(courses: Sequence[Course]) -> str:

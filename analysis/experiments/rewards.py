@@ -9,7 +9,7 @@ from math import isnan
 
 import numpy as np
 
-from analysis.experiments.base import Column, Experiment, across_seeds, build_table, file_name, over_prompts
+from analysis.experiments.base import Experiment, across_seeds, file_name, over_prompts
 from analysis.experiments.methods import (
     CONTROLS,
     FAMILY,
@@ -33,8 +33,8 @@ from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, SeedSpread
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Entry, Table, format_p_value
-from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
+from analysis.tables.render import Column, Entry, Table, build_table, format_p_value
+from analysis.tables.trajectory import collapse_of, steps_text, trajectory_frame
 
 MARGIN = 5.0
 """Percentage points: a smaller difference counts as none."""
@@ -85,7 +85,7 @@ def ending(row: MethodRow) -> str:
         frame = trajectory_frame(row.runs)
         steps = [collapse_of(frame[frame["run_id"] == run.run_id], measure) for run in row.runs]
         if any(isinstance(step, int) for step in steps):
-            texts.append(f"collapsed at {steps_entry(steps).text}")
+            texts.append(f"collapsed at {steps_text(steps)}")
     if row.cell.stopped:
         texts.append(f"{len(row.cell.stopped)} of {len(row.runs)} stopped")
     return "; ".join(texts) or "-"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Column, Estimate, Experiment, build_table, file_name
+from analysis.experiments.base import Estimate, Experiment, file_name
 from analysis.experiments.verifiers import (
     ACCURACY_CHANGE,
     QUALITY_COLUMNS,
@@ -30,12 +30,12 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot
 from analysis.records.names import STATED, judge_label, plain_name
 from analysis.records.published import read_published
+from analysis.stats.builds import by_build, on_common_builds
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.stats.regression import partial_correlation
-from analysis.tables.cells import by_build, on_common_builds
-from analysis.tables.render import Table
+from analysis.tables.render import Column, Table, build_table
 
 
 @dataclass(frozen=True)
@@ -309,11 +309,6 @@ def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     yield sweep_plot("Mathematics: verifiers by capability", view, panels, PUBLISHED_ACCURACY, caption)
 
 
-def quality_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
-    """One row per generator and verifier."""
-    return pd.DataFrame([one.row for view in views for one in view.outcomes])
-
-
 def accuracy_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
     """One row per generator and verifier; `across_seeds` is the change in points with its across-seed interval."""
     return pd.DataFrame(
@@ -342,7 +337,7 @@ VERIFIER_SWEEP = Experiment(
     views=quality_views,
     tables=(quality_table, PUBLISHED_QUALITY.tables),
     figures=(quality_plot,),
-    frame=quality_frame,
+    frame=lambda views: pd.DataFrame([one.row for view in views for one in view.outcomes]),
 )
 
 VERIFIER_SWEEP_MATH = Experiment(

@@ -8,14 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.experiments.base import (
-    UNKNOWN,
-    Column,
-    Estimate,
-    GeneratorRuns,
-    across_seeds,
-    group_by_generator,
-)
+from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, across_seeds, group_by_generator
 from analysis.figures.forest import Dot, Panel
 from analysis.figures.style import Style
 from analysis.records.builds import seed_names
@@ -34,7 +27,7 @@ from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
-from analysis.tables.render import Entry
+from analysis.tables.render import Column, Entry
 from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"
@@ -54,14 +47,8 @@ CONTROLS = {
 }
 """The relation of rewards that use no verifier."""
 KNOWLEDGE = (
-    "random",
-    "pretrained",
-    "sft",
-    "instruct",
-    "verifier_50",
-    "verifier_70",
-    "verifier_85",
-    "verifier",
+    *("random", "pretrained", "sft", "instruct"),
+    *("verifier_50", "verifier_70", "verifier_85", "verifier"),
 )
 """The training of a checkpoint, from least to most knowledge."""
 
@@ -175,7 +162,7 @@ class Outcome:
     @property
     def row(self) -> dict[str, Any]:
         """The verifier's properties, and the cell if there is one, as a row of a frame."""
-        own = dict(zip(("own_quality", "own_lo", "own_hi"), self.own, strict=True))
+        own = {"own_quality": self.own.value, "own_lo": self.own.lo, "own_hi": self.own.hi}
         cell = row_of(self.cell) if self.cell else {}
         return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
 
@@ -204,17 +191,19 @@ def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
 
 
 def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
-    """The outcomes of one generator's runs under one judge, from the least able verifier to the most able one.
+    """The outcomes of one generator's runs, from the least able verifier to the most able one.
 
-    Raises NothingToShow without a verdict.
+    They are under the oracle, or a panel's majority, or else the first judge. Raises NothingToShow without a verdict.
     """
-    names, by_id = verifier_labels(runs), {run.run_id: run for run in runs}
-    judge, found = shown_judge(runs), []
-    for cell in build_cells(runs):
-        if cell.judge == judge:
-            own = [by_id[run_id] for run_id in cell.runs]
-            before, after = (oracle_tally(own, side) for side in ("score_start", "score_policy"))
-            found.append(Outcome(names[cell.runs[0]], own, QUALITY, before, after, cell=cell))
+    judges = sort_names(verdicts_frame(runs)["judge"])
+    if not judges:
+        raise NothingToShow("none of the runs has a verdict")
+    majorities = [judge for judge in judges if judge.endswith(f": {MAJORITY}")]
+    shown = ORACLE if ORACLE in judges else [*majorities, *judges][0]
+    names, found = verifier_labels(runs), []
+    for cell in (cell for cell in build_cells(runs) if cell.judge == shown):
+        before, after = (oracle_tally(cell.controls.runs, side) for side in ("score_start", "score_policy"))
+        found.append(Outcome(names[cell.runs[0]], cell.controls.runs, QUALITY, before, after, cell=cell))
     return sort_by_ability(found)
 
 
@@ -225,8 +214,8 @@ def accuracy_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
         raise NothingToShow("none of the runs is graded")
     views = []
     for name, own in group_by_generator(graded):
-        rewards = list(dict.fromkeys(run.reward for run in own if run.reward not in CONTROLS))
-        for reward in rewards or [""]:
+        rewards = list(dict.fromkeys(run.reward for run in own if run.reward not in CONTROLS)) or [""]
+        for reward in rewards:
             compared = [run for run in own if run.reward in (reward, *CONTROLS)]
             shown = f"{name}, {display_name(reward)}" if len(rewards) > 1 else name
             views.append(GeneratorOutcomes(shown, compared, accuracy_outcomes(compared)))
@@ -283,18 +272,6 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     return {run.run_id: label(run) for run in runs}
 
 
-def shown_judge(runs: Sequence[RunRecord]) -> str:
-    """The judge whose verdicts are shown: the oracle, or a panel's majority, or else the first one.
-
-    Raises NothingToShow without a verdict.
-    """
-    judges = sort_names(verdicts_frame(runs)["judge"])
-    if not judges:
-        raise NothingToShow("none of the runs has a verdict")
-    preferred = [j for j in judges if j == ORACLE] + [j for j in judges if j.endswith(f": {MAJORITY}")]
-    return (preferred + judges)[0]
-
-
 def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
     """True quality by prompt and seed from the oracle's scores; None without an oracle."""
     frame = verdicts_frame(runs)
@@ -310,12 +287,6 @@ def gain_entry(one: Outcome) -> Entry:
     _, lo, hi = one.measure.across_seeds(one.gain)
     bold = one.gain is not None and interval_excludes(lo, hi, 0, one.gain.prompts, one.measure.decimals)
     return Entry(one.measure.text(one.gain), bold)
-
-
-def win_entry(one: Outcome) -> Entry:
-    """The win rate with its across-seed interval."""
-    bold = one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1)
-    return Entry(one.win.text(1, ""), bold)
 
 
 OutcomeColumn = Column[Outcome]
@@ -342,7 +313,13 @@ QUALITY_COLUMNS = (
         gain_entry,
         f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
     ),
-    OutcomeColumn("win rate (%)", win_entry),
+    OutcomeColumn(
+        "win rate (%)",
+        lambda one: Entry(
+            one.win.text(1, ""),
+            one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1),
+        ),
+    ),
 )
 """The verifier and the result of training with it on instructions."""
 ACCURACY_CHANGE = OutcomeColumn("change", gain_entry, f"Change: in percentage points. {SEEDS_NOTE}")
@@ -355,16 +332,12 @@ def panel(
     reference: float | None = None,
 ) -> Panel:
     """An estimate per outcome, in the style of the verifier's relation; hollow if its interval covers the reference."""
-    dots = [
-        Dot(one.label, *estimate, RELATIONS[one.relation], hollow=covers(estimate, reference))
-        for one, estimate in ((one, values(one)) for one in outcomes)
-    ]
+    dots = []
+    for one in outcomes:
+        value, lo, hi = values(one)
+        hollow = reference is not None and lo <= reference <= hi
+        dots.append(Dot(one.label, value, lo, hi, RELATIONS[one.relation], hollow))
     return Panel(label, dots, reference)
-
-
-def covers(estimate: Estimate, reference: float | None) -> bool:
-    """Whether the interval covers a reference."""
-    return reference is not None and estimate.lo <= reference <= estimate.hi
 
 
 def gain_panel(label: str, outcomes: Sequence[Outcome]) -> Panel:

@@ -39,7 +39,11 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
     own = [each for each in cells if each.cell.reward in REWARDS]
     if not own:
         return []
-    judges, scale = cells_by_judge(own), own[0].cell.scale
+    scale, judges = own[0].cell.scale, dict[str, list[ControlledCell]]()
+    for judge in sort_names((each.cell.judge for each in own), (ORACLE,)):
+        judges[judge] = [each for each in own if each.cell.judge == judge]
+        if known := known_truth(judges[judge]):
+            judges |= {name: [simulate_judge(each, JUDGES[name]) for each in known] for name in SHOWN}
     rows: dict[str, str] = {}
     for regime in sort_names((each.cell.regime for each in own), REGIMES):
         rows[regime] = place_names(scale, "", regime)[1]
@@ -62,18 +66,11 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
     label = f"win rate against the {side_names([each.cell for each in own])[0]} (%)"
     block = Block("", rows, panels, heads, x_label=label, height=ROW, share_x=True)
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
-    figure = forest(f"{subject}, raw and controlled (scale: {scale})", [block], legend(judges))
+    drawn = {dot.style for panel in panels for dot in panel.dots}
+    legend = {control: style for control, style in STYLES.items() if style in drawn}
+    legend |= {"truth": TRUTH} if ORACLE in judges else {}
+    figure = forest(f"{subject}, raw and controlled (scale: {scale})", [block], legend)
     return [Plot(f"confounds-{slug(scale)}", caption(subject, scale, judges), figure)]
-
-
-def cells_by_judge(cells: Sequence[ControlledCell]) -> dict[str, list[ControlledCell]]:
-    """The cells of each judge, the oracle first, then, if the truth is known, the simulated judges."""
-    panels: dict[str, list[ControlledCell]] = {}
-    for judge in sort_names((each.cell.judge for each in cells), (ORACLE,)):
-        panels[judge] = [each for each in cells if each.cell.judge == judge]
-        if known := known_truth(panels[judge]):
-            panels |= {name: [simulate_judge(each, JUDGES[name]) for each in known] for name in SHOWN}
-    return panels
 
 
 def row_key(each: ControlledCell) -> str:
@@ -104,13 +101,6 @@ def control_dots(each: ControlledCell) -> list[Dot]:
                 Dot(row_key(each), rate.rate, rate.lo, rate.hi, style, hollow=hollow, below=below, size=3.2)
             )
     return dots
-
-
-def legend(judges: Mapping[str, Sequence[ControlledCell]]) -> dict[str, Style]:
-    """The marks that are drawn."""
-    drawn = {dot.style for own in judges.values() for each in own for dot in control_dots(each)}
-    shown = {control: style for control, style in STYLES.items() if style in drawn}
-    return shown | ({"truth": TRUTH} if ORACLE in judges else {})
 
 
 def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCell]]) -> str:

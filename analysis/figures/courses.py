@@ -3,8 +3,8 @@
 The frames have a row per run and block, with the columns `label` (the method), `run_id`, `block`, `step` and measures.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from textwrap import wrap
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -50,12 +50,6 @@ def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, 
         axes.plot(best, y.max(), PEAK.marker, color=PEAK.colour, markersize=5, clip_on=False, zorder=4)
 
 
-def column_heads(names: Iterable[str]) -> dict[str, str]:
-    """The names as heads of narrow columns, broken into lines that fit."""
-    names = list(names)
-    return {name: "\n".join(wrap(name, max(11, 90 // len(names)), break_long_words=False)) for name in names}
-
-
 def greedy_plot(
     title: str, sampled: pd.DataFrame, greedy: pd.DataFrame, labels: Sequence[str], block_steps: int
 ) -> Plot:
@@ -66,8 +60,9 @@ def greedy_plot(
         draw_block_path(axes, greedy[greedy["label"] == label], "step", "greedy", GREEDY)
 
     styles = {"sampled in training": SAMPLED, "greedy, saved checkpoints": GREEDY}
-    rows = {"quality": MEASURES["quality"]}
-    figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.7)
+    width = max(11, 90 // len(labels))  # of a column's head, in characters
+    heads = {label: fill(label, width, break_long_words=False) for label in labels}
+    figure = curve_grid(title, {"quality": MEASURES["quality"]}, heads, draw, styles, MARKS, height=1.7)
     caption = (
         f"{title}. Completions sampled in training, for the training prompts, in blocks of {block_steps} steps, and "
         "greedy responses of the saved checkpoints, to the selection prompts. The prompts differ, so compare "

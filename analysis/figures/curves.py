@@ -1,6 +1,7 @@
 """Training histories as curves: smoothing, means over seeds, and grids of panels."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,12 +70,6 @@ def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame({"mean": smooth.mean(axis=1), "low": smooth.min(axis=1), "high": smooth.max(axis=1)})
 
 
-def group_by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The runs of each method, in the order of methods."""
-    for method in method_rewards(runs):
-        yield method, runs[runs["method"] == method]
-
-
 def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
     """Each method's reward, ordered by reward, then by name."""
     pairs = set(zip(runs["method"], runs["reward"], strict=True))
@@ -124,9 +119,8 @@ def training_plot(
         for method, style in styles.items():
             draw_curve(axes, history[history["method"] == method], column, style)
 
-    figure = curve_grid(
-        title, measured, dict(zip(panels, panels, strict=True)), draw, styles, stop_mark(whole)
-    )
+    heads = {panel: panel for panel in panels}
+    figure = curve_grid(title, measured, heads, draw, styles, stop_mark(whole))
     caption = (
         f"{title}: completions sampled for training prompts. {SMOOTHING_NOTE}; {BAND_NOTE}. No run is trained on the "
         "likelihood under the held-out verifier: if it rises without quality, the reward is over-optimised."
@@ -163,7 +157,10 @@ def curve_grid(
         for (row, label), axes_of_row in zip(rows.items(), panels, strict=True):
             for column, axes in zip(columns, axes_of_row, strict=True):
                 draw(axes, row, column)
-                mark_empty_panel(axes)
+                if not axes.lines:
+                    centre: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+                    axes.text(0.5, 0.5, "no data", color="#666666", **centre)
+                    axes.grid(visible=False)
             axes_of_row[0].set_ylabel(label)
         for axes, head in zip(panels[0], columns.values(), strict=True):
             axes.set_title(head)
@@ -194,10 +191,3 @@ def place_grid(
     rows = {regime: f"{regime_name(regime)}\n{label}" for regime in sort_names(frame["regime"], REGIMES)}
     columns = {family: family_name(family) for family in sort_names(frame["family"])}
     return curve_grid(title, rows, columns, draw_place, styles, marks, x_label, height)
-
-
-def mark_empty_panel(axes: Axes) -> None:
-    """Write "no data" into a panel without lines."""
-    if not axes.lines:
-        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color="#666666")
-        axes.grid(visible=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,8 +80,11 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
             return
         for cell, divergences in columns[generator]:
             roots = [sqrt(max(0.0, value)) for value in divergences]  # an estimate can fall below 0
-            if roots and cell.win.scored:
-                draw_final(axes, roots, cell, styles[cell.method])
+            win, style = cell.win, styles[cell.method]
+            if roots and win.scored:
+                axes.plot([min(roots), max(roots)], [win.rate] * 2, color=style.colour, linewidth=0.8)
+                look: dict[str, Any] = {"hollow": is_undecided(win), "vertical": True, "size": 5.5}
+                draw_estimate(axes, float(np.mean(roots)), win.rate, (win.lo, win.hi), style, **look)
         if axes.lines:
             draw_reference(axes, 50, vertical=False)
 
@@ -103,10 +107,3 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
         "the penalty only shortens it; a path that turns down shows a gamed reward."
     )
     return Plot(name, caption, figure)
-
-
-def draw_final(axes: Axes, roots: Sequence[float], cell: Cell, style: Style) -> None:
-    """A cell's win rate at the mean of its runs' distances, hollow if it shows no difference, with their range."""
-    win, middle, hollow = cell.win, float(np.mean(roots)), is_undecided(cell.win)
-    axes.plot([min(roots), max(roots)], [win.rate] * 2, color=style.colour, linewidth=0.8)
-    draw_estimate(axes, middle, win.rate, (win.lo, win.hi), style, hollow=hollow, vertical=True, size=5.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.curves import group_by_method, place_grid, styles_by_method
+from analysis.figures.curves import method_rewards, place_grid, styles_by_method
 from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
 from analysis.records.names import judge_label
 from analysis.tables.render import slug
@@ -40,7 +40,8 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
     styles = styles_by_method(frame)
 
     def draw(axes: Axes, here: pd.DataFrame) -> None:
-        for method, runs in group_by_method(here):
+        for method in method_rewards(here):
+            runs = here[here["method"] == method]
             of_method = [record for record in records if record.run_id in set(runs["run_id"])]
             draw_trajectory(axes, of_method, runs, measure, styles[method])
         if measure == "win_rate" and axes.lines:

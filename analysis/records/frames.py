@@ -39,9 +39,8 @@ HISTORY = (
     *("step", "reward_value", "reward_std", "quality", "heldout", "length", "clipped", "repetition", "entropy", "kl"),
     *("unscored", "loss", "grad_norm", "accuracy", "majority_share", "label_accuracy"),
 )  # fmt: skip
-WINDOW = (
-    5  # steps whose mean stands for the start or the end of a training, and of the running mean in figures
-)
+WINDOW = 5
+"""Steps whose mean stands for the start or the end of a training, and of the running mean in figures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +51,13 @@ class Frames:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per run."""
-        return runs_frame(self.records)
+        """One row per run: its identity, its checkpoints, how its training ended, and how much was recorded."""
+
+        def rows(run: RunRecord) -> list[tuple[Any, ...]]:
+            counts = {"steps": run.last_step, "pairs": len(run.pairs), "verdicts": len(run.verdicts)}
+            return [tuple(counts[name] if name in counts else getattr(run, name) for name in RUN)]
+
+        return _collect(self.records, RUN, rows, dict.fromkeys(("build", "steps", "pairs", "verdicts"), int))
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -74,16 +78,6 @@ class Frames:
 def frames(records: Records | Sequence[RunRecord]) -> Frames:
     """The runs, pairs, verdicts and training histories of records as tidy pandas frames."""
     return Frames(records.runs if isinstance(records, Records) else records)
-
-
-def runs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per run: its identity, its checkpoints, how its training ended, and how much was recorded."""
-
-    def rows(run: RunRecord) -> list[tuple[Any, ...]]:
-        counts = {"steps": run.last_step, "pairs": len(run.pairs), "verdicts": len(run.verdicts)}
-        return [tuple(counts[name] if name in counts else getattr(run, name) for name in RUN)]
-
-    return _collect(records, RUN, rows, dict.fromkeys(("build", "steps", "pairs", "verdicts"), int))
 
 
 def pairs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -80,7 +80,10 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
     """
     read = _read_each(directories, "record.json", RunRecord, lambda record: record.run_id)
     for path, record in read.items():
-        check_run(record, path)
+        further = [judge.verdicts for judge in record.further_judges or []]
+        selected = record.selected.verdicts or [] if record.selected else []
+        for verdicts in (record.verdicts, *further, selected):
+            check_pairs([], verdicts, path)
     refuse_equals(list(read.values()))
     return sorted(read.values(), key=table_order)
 
@@ -137,14 +140,6 @@ def _read_each(
 
 def _place_key(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
-
-
-def check_run(record: RunRecord, path: Path) -> None:
-    """Raise ValueError that names the file if the parts of a record are inconsistent."""
-    for verdicts in (record.verdicts, *(further.verdicts for further in record.further_judges or [])):
-        check_pairs([], verdicts, path)
-    if record.selected is not None:
-        check_pairs([], record.selected.verdicts or [], path)
 
 
 def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) -> None:

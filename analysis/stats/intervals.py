@@ -47,12 +47,6 @@ def t_quantile(level: float, freedom: float) -> float:
     return float(stdtrit(freedom, (1 + level) / 2))
 
 
-def influence(sums: Floats, counts: Floats) -> Floats:
-    """Contribution of each prompt (P,) to the mean sums.sum() / counts.sum(), as deviations with mean 0."""
-    mean = float(sums.sum() / counts.sum())
-    return (sums - mean * counts) / float(counts.mean())
-
-
 def standard_error(deviations: Floats) -> float:
     """Cluster-robust standard error of an estimate from the prompts' influences (P,), with P - 1 in its denominator.
 

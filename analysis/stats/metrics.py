@@ -21,7 +21,6 @@ from analysis.stats.intervals import (
     detectable_difference,
     error_at_half,
     half_width,
-    influence,
     interval_excludes,
     share_interval,
     share_p_value,
@@ -57,8 +56,10 @@ class Tally:
 
     @property
     def deviations(self) -> Floats:
-        """Contribution of each prompt (P,) to the rate."""
-        return influence(self.sums.sum(axis=1), self.counts.sum(axis=1))
+        """Contribution of each prompt (P,) to the rate, as deviations with mean 0."""
+        sums, counts = self.sums.sum(axis=1), self.counts.sum(axis=1)
+        mean = float(sums.sum() / counts.sum())
+        return np.asarray((sums - mean * counts) / float(counts.mean()), dtype=np.float64)
 
     @property
     def gains(self) -> Floats:

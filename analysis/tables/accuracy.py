@@ -13,12 +13,27 @@ from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import MIN_PROMPTS, clustered_interval, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
-from analysis.tables.render import Entry, Table, format_interval
+from analysis.tables.render import (
+    Column,
+    Entry,
+    Table,
+    build_table,
+    format_estimate,
+    format_interval,
+    rows_by,
+)
 from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import Capability, RunRecord
 
 CELL = ("family", "regime", "reward", "method")
 SIDES = ("start_correct", "policy_correct")
+PLACE = (
+    Column[Any]("family", lambda row: family_name(row["family"])),
+    Column[Any]("regime", lambda row: regime_name(row["regime"])),
+    Column[Any]("reward", lambda row: row["method"]),
+)
+"""The columns that name a cell, from the row of a frame."""
+DATA = Column[Any]("data", lambda row: plain_name(row["data"]))
 
 
 def answered_pairs(runs: Sequence[RunRecord], policy: str = "final") -> pd.DataFrame:
@@ -91,6 +106,23 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 def accuracy_table(records: Sequence[RunRecord]) -> Table:
     """The runs of one scale on mathematics: one row per cell, before and after training."""
     frame = accuracy_frame(records)
+
+    def share(row: dict[str, Any], side: str) -> str:
+        if row["prompts"] < 2:
+            return "n/a"
+        return format_estimate(*(100 * row[f"{side}{end}"] for end in ("", "_lo", "_hi")))
+
+    def change(row: dict[str, Any]) -> Entry:
+        lo, hi = row["change_lo"], row["change_hi"]
+        text = f"{100 * row['change']:+.1f} {format_interval(100 * lo, 100 * hi, sign='+')}"
+        bold = interval_excludes(lo, hi, 0, row["prompts"], decimals=3)
+        return Entry(text if row["prompts"] > 1 else "n/a", bold)
+
+    def across_seeds(row: dict[str, Any]) -> Entry:
+        lo, hi = row["across_seeds_lo"], row["across_seeds_hi"]
+        bold = interval_excludes(lo, hi, 0, row["prompts"], decimals=3)
+        return Entry(format_interval(100 * lo, 100 * hi), bold)
+
     notes = [
         "Pass@1 of one greedy response per prompt, in percent, of the untrained model and the trained policy on the "
         "same prompts, all seeds pooled; a response without an answer is wrong.",
@@ -101,48 +133,23 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
     ]
     if (frame["policy"] == "selected").any():
         notes.append("Policy: the last one, or the checkpoint that was selected on separate prompts.")
-    return Table(
+    return build_table(
         name="accuracy",
         title=f"Accuracy on mathematics before and after training (scale: {records[0].scale})",
-        header=(
-            *("data", "family", "regime", "reward", "policy", "prompts", "left out", "before", "after"),
-            *("change", "change, across seeds"),
-        ),
-        groups=[
-            [accuracy_entries(row) for row in rows.to_dict("records")]
-            for _, rows in frame.groupby("data", sort=False)
+        columns=[
+            DATA,
+            *PLACE,
+            Column("policy", lambda row: row["policy"]),
+            Column("prompts", lambda row: str(row["prompts"])),
+            Column("left out", lambda row: f"{row['no_answer']} + {row['undecided']}"),
+            Column("before", lambda row: share(row, "before")),
+            Column("after", lambda row: share(row, "after")),
+            Column("change", change),
+            Column("change, across seeds", across_seeds),
         ],
+        groups=rows_by(frame, "data"),
         notes=notes,
     )
-
-
-def accuracy_entries(row: dict[Any, Any]) -> list[Entry]:
-    """One cell as a row of the table of accuracies."""
-    prompts = row["prompts"]
-    shares, change = ["n/a", "n/a"], "n/a"
-    if prompts > 1:
-        shares = [percent(row[side], row[f"{side}_lo"], row[f"{side}_hi"]) for side in ("before", "after")]
-        change = f"{100 * row['change']:+.1f} [{100 * row['change_lo']:+.1f}, {100 * row['change_hi']:+.1f}]"
-    across_seeds = row["across_seeds_lo"], row["across_seeds_hi"]
-    return [
-        *(
-            Entry(text)
-            for text in (plain_name(row["data"]), family_name(row["family"]), regime_name(row["regime"]))
-        ),
-        *(Entry(str(row[field])) for field in ("method", "policy", "prompts")),
-        Entry(f"{row['no_answer']} + {row['undecided']}"),
-        *map(Entry, shares),
-        Entry(change, interval_excludes(row["change_lo"], row["change_hi"], 0, prompts, decimals=3)),
-        Entry(
-            format_interval(*(100 * bound for bound in across_seeds)),
-            interval_excludes(*across_seeds, 0, prompts, decimals=3),
-        ),
-    ]
-
-
-def percent(value: float, lo: float, hi: float) -> str:
-    """A share with its interval, in percent."""
-    return f"{100 * value:.1f} [{100 * lo:.1f}, {100 * hi:.1f}]"
 
 
 def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -180,6 +187,16 @@ def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 def capability_table(records: Sequence[RunRecord]) -> Table:
     """The capabilities measured at one scale: tasks and metrics in rows, before and after training."""
     frame = capability_frame(records)
+
+    def measured(row: dict[str, Any], side: str) -> str:
+        error = row[f"{side}_stderr"]
+        return f"{row[side]:.3f}{'' if isnan(error) else f' ± {error:.3f}'}"
+
+    def change(row: dict[str, Any]) -> Entry:
+        lo, hi = row["change_lo"], row["change_hi"]
+        text = f"{row['change']:+.3f} {format_interval(lo, hi, 3, '+')}"
+        return Entry(text, interval_excludes(lo, hi, 0, row["items"], decimals=3))
+
     notes = [
         "Metrics of lm-eval in their own units, of the untrained model and the trained policy on the same items; "
         "± is lm-eval's standard error. With several seeds, after is the mean over seeds.",
@@ -190,29 +207,18 @@ def capability_table(records: Sequence[RunRecord]) -> Table:
         notes.append(
             f"[n/a]: fewer than {MIN_PROMPTS} items, or a metric that is not a mean over items: no paired CI."
         )
-    return Table(
+    return build_table(
         name="capabilities",
         title=f"Capabilities before and after training (scale: {records[0].scale})",
-        header=("family", "regime", "reward", "task", "metric", "items", "before", "after", "change"),
-        groups=[
-            [capability_entries(row) for row in rows.to_dict("records")]
-            for _, rows in frame.groupby("family", sort=False)
+        columns=[
+            *PLACE,
+            Column("task", lambda row: row["task"]),
+            Column("metric", lambda row: row["metric"]),
+            Column("items", lambda row: str(row["items"])),
+            Column("before", lambda row: measured(row, "before")),
+            Column("after", lambda row: measured(row, "after")),
+            Column("change", change),
         ],
+        groups=rows_by(frame, "family"),
         notes=notes,
     )
-
-
-def capability_entries(row: dict[Any, Any]) -> list[Entry]:
-    """One metric of a cell as a row of the table of capabilities."""
-    lo, hi = row["change_lo"], row["change_hi"]
-    bounds = "[n/a]" if isnan(lo) else f"[{lo:+.3f}, {hi:+.3f}]"
-    errors = {side: row[f"{side}_stderr"] for side in ("before", "after")}
-    return [
-        *(Entry(text) for text in (family_name(row["family"]), regime_name(row["regime"]))),
-        *(Entry(str(row[field])) for field in ("method", "task", "metric", "items")),
-        *(
-            Entry(f"{row[side]:.3f}" if isnan(error) else f"{row[side]:.3f} ± {error:.3f}")
-            for side, error in errors.items()
-        ),
-        Entry(f"{row['change']:+.3f} {bounds}", bold=interval_excludes(lo, hi, 0, row["items"], decimals=3)),
-    ]

@@ -14,7 +14,7 @@ from analysis.stats.benchmarks import MEASURES
 from analysis.stats.length_controlled import NotAtHand, length_controlled
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.confounds import ControlledCell, controlled_cells
-from analysis.tables.render import Entry, Table, format_interval, group_rows
+from analysis.tables.render import Column, Table, build_table, format_estimate, rows_by
 from cme.records import RunRecord
 
 ALPACA = "alpaca_eval"
@@ -69,39 +69,31 @@ def benchmark_frame(cells: Sequence[BenchmarkCell]) -> pd.DataFrame:
             ours = each.controlled.rates["length"]
             reason = FAR_FROM_EQUAL if ours.extrapolated else ours.reason
             rate = (nan, nan, nan) if reason else (ours.rate, ours.lo, ours.hi)
-            measured |= {OWN: (*rate, reason or ""), THEIRS: length_controlled_entry(each)}
+            theirs, missing = nan, ""
+            try:
+                theirs = float(
+                    np.mean(length_controlled([own for _, own in each.verdicts.groupby("run_id")]))
+                )
+            except NotAtHand as error:
+                missing = str(error)
+            measured |= {OWN: (*rate, reason or ""), THEIRS: (theirs, nan, nan, missing)}
         for name, estimate in measured.items():
             values = dict(zip(("value", "lo", "hi", "reason"), estimate, strict=True))
             rows.append(identity | counts | {"measure": name} | values)
     return pd.DataFrame(rows)
 
 
-def length_controlled_entry(cell: BenchmarkCell) -> tuple[float, float, float, str]:
-    """The mean of the runs' rates, without an interval, and why there is none."""
-    runs = [own for _, own in cell.verdicts.groupby("run_id")]
-    try:
-        return float(np.mean(length_controlled(runs))), nan, nan, ""
-    except NotAtHand as error:
-        return nan, nan, nan, str(error)
-
-
 def benchmark_table(cells: Sequence[BenchmarkCell]) -> Table:
     """The benchmarks' measures of one scale: family, regime, method and judge in rows."""
     frame = benchmark_frame(cells)
-    rows = [
-        [
-            *place_names(row["scale"], row["family"], row["regime"]),
-            *(
-                row["method"],
-                judge_label(row["judge"]),
-                row["measure"],
-                str(row["seeds"]),
-                str(row["prompts"]),
-            ),
-            Entry(value_text(row["value"], row["lo"], row["hi"])),
-        ]
-        for row in frame.to_dict("records")
-    ]
+
+    def place(row: dict[str, Any]) -> tuple[str, str]:
+        return place_names(row["scale"], row["family"], row["regime"])
+
+    def value(row: dict[str, Any]) -> str:
+        text = format_estimate(row["value"], row["lo"], row["hi"])
+        return text.partition(" ")[0] if isnan(row["lo"]) else text
+
     notes = [
         "By the benchmarks' own rules, in the units of their leaderboards: Arena-Hard score, the policy's share of all "
         "points; WB-Reward, its mean reward from -100 to 100; WB-Score, its mean grade, rescaled to -80 to 100; "
@@ -116,17 +108,19 @@ def benchmark_table(cells: Sequence[BenchmarkCell]) -> Table:
             "Ours: the control of length in the section on judge bias, the same form without these terms."
         )
     notes += [f"n/a: {reason}." for reason in dict.fromkeys(frame["reason"]) if reason]
-    return Table(
+    return build_table(
         name="benchmarks",
         title=f"Measures of the benchmarks (scale: {cells[0].scale})",
-        header=("family", "regime", "reward", "judge", "measure", "seeds", "prompts", "value"),
-        groups=group_rows(rows),
+        columns=[
+            Column("family", lambda row: place(row)[0], once=True),
+            Column("regime", lambda row: place(row)[1]),
+            Column("reward", lambda row: row["method"]),
+            Column("judge", lambda row: judge_label(row["judge"])),
+            Column("measure", lambda row: row["measure"]),
+            Column("seeds", lambda row: str(row["seeds"])),
+            Column("prompts", lambda row: str(row["prompts"])),
+            Column("value", value),
+        ],
+        groups=rows_by(frame, "family"),
         notes=notes,
     )
-
-
-def value_text(value: float, lo: float, hi: float) -> str:
-    """A value with its interval, such as 58.3 [52.1, 64.5]; n/a without one."""
-    if isnan(value):
-        return "n/a"
-    return f"{value:.1f}" if isnan(lo) else f"{value:.1f} {format_interval(lo, hi)}"

@@ -1,7 +1,7 @@
 """Cells, the unit of every table: one method on one family and regime at one scale, with its seeds pooled."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from math import nan
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.builds import OFFSET, seed_names
+from analysis.records.builds import seed_names
 from analysis.records.ceiling import ceiling
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
-from analysis.stats.contrasts import Contrast, contrast, tally_rows
+from analysis.stats.builds import on_common_builds
+from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
 from analysis.stats.metrics import (
@@ -67,39 +68,40 @@ class Controls:
     def cut_start(self) -> WinRate | None:
         """The win rate of the cut start against the untrained model; None if no run was compared with it."""
 
-        def turned(verdict: Verdict) -> Verdict:  # there the untrained model takes the policy's place
-            return replace(verdict, policy_first=not verdict.policy_first)
+        def turned(
+            comparison: Comparison,
+        ) -> list[Verdict]:  # there the untrained model is in the policy's place
+            return [replace(v, policy_first=not v.policy_first) for v in comparison.start or []]
 
-        return self._rate((run, map(turned, c.start or [])) for run, c in self._comparisons)
+        verdicts = self._verdicts(turned)
+        return None if verdicts.empty else rate_of(verdicts)
 
     @cached_property
     def against_cut_start(self) -> WinRate | None:
         """The win rate of the policy against the cut start; None if no run was compared with it."""
-        return self._rate((run, c.policy) for run, c in self._comparisons)
+        verdicts = self._verdicts(attrgetter("policy"))
+        return None if verdicts.empty else rate_of(verdicts)
 
     @cached_property
     def seeds_against_cut_start(self) -> SeedSpread | None:
         """That win rate by seed; None likewise."""
-        verdicts = self._verdicts((run, c.policy) for run, c in self._comparisons)
+        verdicts = self._verdicts(attrgetter("policy"))
         if verdicts.empty:
             return None
         points, _, _, half = order_columns(verdicts)
         prompts, seeds = verdicts["prompt_id"].to_numpy(object), verdicts["seed"].to_numpy(int)
         return seed_spread(np.where(half, nan, points), prompts, seeds)
 
-    @property
-    def _comparisons(self) -> list[tuple[RunRecord, Comparison]]:
-        return [(run, c) for run in self.runs for c in run.comparisons or [] if c.name == CUT_START]
-
-    def _rate(self, judged: Iterable[tuple[RunRecord, Iterable[Verdict]]]) -> WinRate | None:
-        """The win rate over this judge's verdicts on several runs; None without any."""
-        verdicts = self._verdicts(judged)
-        return None if verdicts.empty else rate_of(verdicts)
-
-    def _verdicts(self, judged: Iterable[tuple[RunRecord, Iterable[Verdict]]]) -> pd.DataFrame:
-        """This judge's verdicts on several runs."""
-        runs = [replace(run, verdicts=list(verdicts), further_judges=None) for run, verdicts in judged]
-        frame = verdicts_frame(runs)
+    def _verdicts(self, chosen: Callable[[Comparison], list[Verdict]]) -> pd.DataFrame:
+        """This judge's verdicts in the comparisons with the cut start."""
+        frame = verdicts_frame(
+            [
+                replace(run, verdicts=chosen(comparison), further_judges=None)
+                for run in self.runs
+                for comparison in run.comparisons or []
+                if comparison.name == CUT_START
+            ]
+        )
         return frame[frame["judge"] == self.judge]
 
 
@@ -229,34 +231,6 @@ def untrained_reason(run: RunRecord) -> str | None:
         return f"{run.untrained}, so both sides are the untrained model"
     alike = [pair.start.response == pair.policy.response for pair in run.pairs]
     return "both sides have the same responses" if alike and all(alike) else None
-
-
-def builds(tally: Tally) -> set[int]:
-    """The builds of a tally's seeds (`records.builds`), numbered from 0."""
-    return {int(seed) // OFFSET for seed in tally.seeds}
-
-
-def of_builds(tally: Tally, chosen: Collection[int]) -> Tally:
-    """The tally of the seeds of some builds."""
-    columns = np.isin(tally.seeds // OFFSET, list(chosen))
-    kept = Tally(tally.prompts, tally.seeds[columns], tally.sums[:, columns], tally.counts[:, columns])
-    return tally_rows(kept, np.flatnonzero(kept.counts.sum(axis=1) > 0))
-
-
-def by_build(tally: Tally) -> dict[int, Tally]:
-    """The tally of each build."""
-    return {build: of_builds(tally, {build}) for build in sorted(builds(tally))}
-
-
-def on_common_builds(one: Tally, other: Tally) -> tuple[Tally, Tally]:
-    """Both tallies on the builds that both have; empty if they have none in common."""
-    common = builds(one) & builds(other)
-    return of_builds(one, common), of_builds(other, common)
-
-
-def number_of_seeds(tally: Tally) -> int:
-    """The number of seeds of each build."""
-    return len({int(seed) % OFFSET for seed in tally.seeds})
 
 
 def build_contrasts(

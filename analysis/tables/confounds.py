@@ -26,20 +26,13 @@ import pandas as pd
 from scipy.special import expit
 
 from analysis.records.frames import Frames
-from analysis.records.names import REGIMES, method_names, place_heads, regime_name, sort_names
+from analysis.records.names import REGIMES, method_names, regime_name, sort_names
 from analysis.stats.intervals import SEED, Floats, interval_excludes
 from analysis.stats.regression import Controlled, controlled_rate
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.judges import order_columns
-from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows
-from analysis.tables.win_rates import (
-    NEVER_BOLD,
-    OPEN,
-    list_order,
-    names_of,
-    table_name,
-    table_subject,
-)
+from analysis.tables.render import Entry, Table, format_estimate, group_rows
+from analysis.tables.win_rates import NEVER_BOLD, OPEN, list_table, table_name
 from cme.records import RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -226,28 +219,24 @@ def confound_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
 
 
 def confound_tables(cells: Sequence[ControlledCell]) -> list[Table]:
-    """All tables of one scale: the controlled rates of each judge, then the errors of the controls."""
+    """All tables of one scale: the controlled rates of each judge, then, of a known truth, the controls' errors."""
     judges = sort_names(each.cell.judge for each in cells)
     tables = [controlled_table([each for each in cells if each.cell.judge == judge]) for judge in judges]
-    truth = truth_table(cells)
-    return tables if truth is None else [*tables, truth]
+    return [*tables, truth_table(cells)] if known_truth(cells) else tables
 
 
 def controlled_table(cells: Sequence[ControlledCell]) -> Table:
     """Win rates of one scale and judge by control: family, regime and method in rows."""
-    rows: list[Sequence[Entry | str]] = []
-    for cell in list_order([each.cell for each in cells]):
-        [each] = [each for each in cells if each.cell is cell]
-        rates = [controlled_entry(rate, cell.win.open) for rate in each.rates.values()]
+    by_cell = {id(each.cell): each for each in cells}
+
+    def columns(cell: Cell) -> dict[str, Entry | str]:
+        each = by_cell[id(cell)]
         identical = f"{100 * each.verdicts['identical'].mean():.0f}"
-        rows.append([*names_of(cell), cell.method, *rates, identical])
-    return Table(
-        name=table_name("controlled", cells[0].cell),
-        title=f"Win rate at no difference in length or surprisal (%), {table_subject(cells[0].cell)}",
-        header=[*place_heads(cells[0].scale), RAW, *CONTROLS, "identical (%)"],
-        groups=group_rows(rows),
-        notes=controlled_notes(cells),
-    )
+        rates = {control: controlled_entry(rate, cell.win.open) for control, rate in each.rates.items()}
+        return {**rates, "identical (%)": identical}
+
+    title = "Win rate at no difference in length or surprisal (%)"
+    return list_table("controlled", title, [each.cell for each in cells], columns, controlled_notes(cells))
 
 
 def controlled_notes(cells: Sequence[ControlledCell]) -> list[str]:
@@ -294,17 +283,15 @@ def controlled_entry(rate: Controlled, is_open: bool) -> Entry:
     """A rate such as 58.3 [52.1, 64.5], ‡ for an extrapolated one, or n/a; `?` marks one of an open cell."""
     if rate.extrapolated or rate.reason:
         return Entry("‡" if rate.extrapolated else "n/a")
-    text = f"{format_percent(rate.rate)} {format_interval(rate.lo, rate.hi)}"
+    text = format_estimate(rate.rate, rate.lo, rate.hi)
     if is_open:
         return Entry(f"{text} {OPEN}")
     return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts, decimals=1))
 
 
-def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
-    """Judges x controls: distance from the oracle's win rate by regime; None where the truth is unknown."""
+def truth_table(cells: Sequence[ControlledCell]) -> Table:
+    """Judges x controls: distance from the oracle's win rate by regime, of cells with `known_truth`."""
     known = known_truth(cells)
-    if not known:
-        return None
     total = sum(len(each.verdicts) for each in cells if each.cell.judge == ORACLE)
     left_out = total - sum(len(each.verdicts) for each in known)
     errors = judge_errors(known)

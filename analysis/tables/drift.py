@@ -5,14 +5,14 @@ Responses of start and policy are paired. Diversity is that of sets of responses
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.records.frames import WINDOW, group_runs
-from analysis.records.names import REGIMES, REWARDS, family_name, order_key, regime_name
+from analysis.records.names import REGIMES, REWARDS, order_key
 from analysis.stats.intervals import UNDEFINED, Floats, interval_excludes, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, quality_change
 from analysis.stats.text import (
@@ -23,11 +23,11 @@ from analysis.stats.text import (
     self_bleu,
     split_words,
 )
-from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
+from analysis.tables.accuracy import CELL, PLACE
+from analysis.tables.render import Column, Entry, Table, build_table, format_estimate, format_interval, slug
 from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import RunRecord
 
-CELL = ("family", "regime", "reward", "method")
 FRAME = (
     *CELL,
     *("metric", "unit", "start", "policy", "change", "lo", "hi", "prompts"),
@@ -124,12 +124,8 @@ def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = No
     differ only in their judge count once. `labels` gives the runs' methods by run id, by default `method_names`.
     """
 
-    def cell_order(cell: tuple[str, ...]) -> tuple[Any, ...]:
-        family, regime, reward, method = cell
-        return family, order_key(regime, REGIMES), order_key(reward, REWARDS), method
-
     cells, rows = group_runs(runs, CELL, labels), []
-    for cell in sorted(cells, key=cell_order):
+    for cell in sorted(cells, key=lambda c: (c[0], order_key(c[1], REGIMES), order_key(c[2], REWARDS), c[3])):
         measured = [(run, measure_drift(run)) for run in {run.seed: run for run in cells[cell]}.values()]
         place = dict(zip(CELL, cell, strict=True))
         for metric in METRICS:
@@ -169,24 +165,20 @@ def metric_columns(measured: Sequence[tuple[RunRecord, Sides]]) -> dict[str, flo
 
 def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
     """Start, policy and change of each cell of a drift frame, grouped by metric."""
-    rows: list[Sequence[Entry | str]] = []
-    for metric in METRICS:
-        for row in frame[frame["metric"] == metric.name].to_dict("records"):
-            change = f"{row['change']:+.{metric.decimals}f}"
-            if not isnan(row["lo"]):
-                change = f"{change} {format_interval(row['lo'], row['hi'], metric.decimals)}"
-            rows.append(
-                [
-                    f"{metric.label} ({metric.unit})",
-                    *(family_name(row["family"]), regime_name(row["regime"]), row["method"]),
-                    *(f"{row[side]:.{metric.decimals}f}" for side in ("start", "policy")),
-                    Entry(
-                        change, interval_excludes(row["lo"], row["hi"], 0, row["prompts"], metric.decimals)
-                    ),
-                    format_interval(row["seed_lo"], row["seed_hi"], metric.decimals),
-                    str(row["seeds"]),
-                ]
-            )
+    decimals = {metric.name: metric.decimals for metric in METRICS}
+    labels = {metric.name: f"{metric.label} ({metric.unit})" for metric in METRICS}
+
+    def level(row: dict[str, Any], side: str) -> str:
+        return f"{row[side]:.{decimals[row['metric']]}f}"
+
+    def change(row: dict[str, Any]) -> Entry:
+        lo, hi, digits = row["lo"], row["hi"], decimals[row["metric"]]
+        text = format_estimate(row["change"], lo, hi, digits, "+").removesuffix(" [n/a]")
+        return Entry(text, interval_excludes(lo, hi, 0, row["prompts"], digits))
+
+    def over_seeds(row: dict[str, Any]) -> str:
+        return format_interval(row["seed_lo"], row["seed_hi"], decimals[row["metric"]])
+
     notes = [
         "Means over seeds. Change: policy minus start; in brackets, if a metric is a mean over prompts, its paired "
         f"95 % CI over prompts for these models. Bold: that interval excludes 0, {NEVER_BOLD} prompts.",
@@ -197,10 +189,18 @@ def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
     similar = set(frame.loc[frame["metric"] == "verifier_similarity", "method"])
     if lacking := [method for method in dict.fromkeys(frame["method"]) if method not in similar]:
         notes.append(f"Without recorded responses of one verifier: {', '.join(lacking)}.")
-    return Table(
+    return build_table(
         name=f"drift-{slug(name)}-{slug(scale)}",
         title=f"Drift from the start, {name}, scale: {scale}",
-        header=("metric", "family", "regime", "reward", "start", "policy", "change", "over seeds", "seeds"),
-        groups=group_rows(rows),
+        columns=[
+            Column("metric", lambda row: labels[row["metric"]], once=True),
+            *PLACE,
+            Column("start", lambda row: level(row, "start")),
+            Column("policy", lambda row: level(row, "policy")),
+            Column("change", change),
+            Column("over seeds", over_seeds),
+            Column("seeds", lambda row: str(row["seeds"])),
+        ],
+        groups=[frame[frame["metric"] == metric.name].to_dict("records") for metric in METRICS],
         notes=notes,
     )

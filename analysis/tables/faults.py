@@ -28,7 +28,14 @@ SIDES = ("start", "cut_start", "policy")
 FAULTS = ("none", "incomplete", "wrong", "off_format", "boilerplate", "repetition", "unasked", "unfinished")
 """The order of the faults in tables; others follow."""
 KINDS = ("profile", "compare", "list", "sum")
-FACTS = ("blind spots of both", "generator's alone", "verifier's alone", "of neither")
+BLIND_SPOTS = {
+    (True, True): "blind spots of both",
+    (True, False): "generator's alone",
+    (False, True): "verifier's alone",
+    (False, False): "of neither",
+}
+"""The group of a fact by whether it is a blind spot of the generator, and of the verifier."""
+FACTS = tuple(BLIND_SPOTS.values())
 ALL = "all"
 """The family of rows that pool all families."""
 PLACE = ("family", "regime", "reward", "method")
@@ -54,12 +61,14 @@ def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
                 start, policy = (values[side].to_numpy(float) for side in ("start", "policy"))
                 change = quality_change(start, policy, values["prompt_id"].to_numpy(object))
                 assert change is not None, "every response has a grade"
+                row = named | {"topic": topic, "measure": measure, "values": len(values)}
+                row |= {
+                    "prompts": change.prompts,
+                    "start": change.start,
+                    "cut_start": values["cut_start"].mean(),
+                }
                 rows.append(
-                    named
-                    | {"topic": topic, "measure": measure, "values": len(values), "prompts": change.prompts}
-                    | {"start": change.start, "cut_start": values["cut_start"].mean()}
-                    | {"policy": change.policy, "difference": change.difference}
-                    | {"lo": change.lo, "hi": change.hi}
+                    row | {name: getattr(change, name) for name in ("policy", "difference", "lo", "hi")}
                 )
     return pd.DataFrame(rows)
 
@@ -86,21 +95,13 @@ def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
         graded = zip(run.grades.start, run.grades.cut_start, run.grades.policy, strict=True)
         for prompt, grades in zip(run.prompt_names.values(), graded, strict=True):
             for fact in grades[0].facts:
-                group = fact_group(fact, run.blind_spots)
+                generator, verifier = (fact in run.blind_spots[role] for role in ("generator", "verifier"))
                 right = (100.0 * grade.parts[fact] for grade in grades)
-                facts.append((run.run_id, prompt, "facts", group, *right))
+                facts.append((run.run_id, prompt, "facts", BLIND_SPOTS[generator, verifier], *right))
     requested = pd.DataFrame(facts, columns=["run_id", "prompt_id", "topic", "measure", *SIDES])
     requested = requested.astype(dict.fromkeys(SIDES, float))
     places = frames.runs[["run_id", *PLACE]].assign(origin=frames.runs["family"])
     return pd.concat([*parts, requested.merge(places, on="run_id")], ignore_index=True)
-
-
-def fact_group(fact: str, blind_spots: Mapping[str, Sequence[str]]) -> str:
-    """The group of FACTS of a fact."""
-    generator, verifier = (fact in blind_spots[role] for role in ("generator", "verifier"))
-    if generator:
-        return FACTS[0] if verifier else FACTS[1]
-    return FACTS[2] if verifier else FACTS[3]
 
 
 def over_families(frame: pd.DataFrame) -> pd.DataFrame:
@@ -117,35 +118,32 @@ def fault_tables(runs: Sequence[RunRecord]) -> list[Table]:
         f"models, excludes 0, on {FEW_PROMPTS} prompts or more, without correction. All families and seeds are pooled; "
         "a method's change is from the untrained models of its own runs."
     )
-    tables = [
-        topic_table(
-            frame[frame["topic"] == "fault"],
-            f"faults-{scale}",
-            f"Main fault of the responses by reward (% of responses), scale: {runs[0].scale}",
+    blind = (
+        "A blind spot is a fact about which a family's text states a false belief. Blind spots of both: of the "
+        "families of generator and verifier, whose verifier rewards the error; the generator's alone: those that "
+        "the verifier can correct; the verifier's alone: those that it can spoil. A reward without a verifier is "
+        "listed with the configured one."
+    )
+    one = "Every response has one main fault or none."
+    topics = {
+        "fault": (
+            "faults",
+            "Main fault of the responses by reward (% of responses)",
             FAULTS,
             1,
-            [f"Every response has one main fault or none. {change}"],
+            [f"{one} {change}"],
         ),
-        topic_table(
-            frame[frame["topic"] == "kind"],
-            f"kinds-{scale}",
-            f"True quality by kind of task and reward (0 to 1), scale: {runs[0].scale}",
-            KINDS,
-            2,
-            [change],
+        "kind": ("kinds", "True quality by kind of task and reward (0 to 1)", KINDS, 2, [change]),
+        "facts": (
+            *("blind-spots", "Requested facts that are right, by blind spot and reward (%)"),
+            *(FACTS, 1, [blind, change]),
         ),
+    }
+    return [
+        topic_table(own, f"{name}-{scale}", f"{title}, scale: {runs[0].scale}", order, decimals, notes)
+        for topic, (name, title, order, decimals, notes) in topics.items()
+        if len(own := frame[frame["topic"] == topic])
     ]
-    facts = frame[frame["topic"] == "facts"]
-    if len(facts):
-        blind = (
-            "A blind spot is a fact about which a family's text states a false belief. Blind spots of both: of the "
-            "families of generator and verifier, whose verifier rewards the error; the generator's alone: those that "
-            "the verifier can correct; the verifier's alone: those that it can spoil. A reward without a verifier is "
-            "listed with the configured one."
-        )
-        title = f"Requested facts that are right, by blind spot and reward (%), scale: {runs[0].scale}"
-        tables.append(topic_table(facts, f"blind-spots-{scale}", title, FACTS, 1, [blind, change]))
-    return tables
 
 
 def topic_table(

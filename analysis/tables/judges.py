@@ -6,7 +6,7 @@ A sanity check has a judge compare a model's own responses with opponents that a
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isnan, nan
+from math import nan
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +34,17 @@ from analysis.stats.judges import (
     position_consistency,
 )
 from analysis.stats.metrics import WinRate, win_rate
-from analysis.tables.render import Entry, Row, Table, format_interval, format_percent, group_rows, slug
+from analysis.tables.render import (
+    Column,
+    Entry,
+    Table,
+    build_table,
+    format_estimate,
+    format_percent,
+    group_rows,
+    rows_by,
+    slug,
+)
 from cme.records import (
     CUT_START,
     MAJORITY,
@@ -171,7 +181,7 @@ def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> lis
         win = check.win
         bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)} %"
         unsure = f"; with the unscored verdicts it could be {bounds}" if win.open else ""
-        rate = f"{format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
+        rate = format_estimate(win.rate, win.lo, win.hi).replace(" ", " % ", 1)
         sentences.append(
             f"{judge_subject(record, check.judge, runs)} fails its sanity check against {check.opponent} "
             f"({record.generator_checkpoint}): win rate {rate}{unsure}."
@@ -245,32 +255,26 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
     """The judges of one scale, one row per opponent."""
-    groups: list[Sequence[Row]] = []
-    for _, checks in sanity_frame(records).groupby(["sanity_id", "judge"], sort=False):
-        rows: list[Sequence[Entry | str]] = []
-        for row in checks.to_dict("records"):
-            result = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
-            half = f" + {row['half_scored']}" if row["half_scored"] else ""
-            rows.append(
-                [
-                    judge_label(row["judge"]),
-                    generator_name(row["family"], row["regime"]),
-                    str(row["opponent"]),
-                    f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
-                    *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
-                    format_percent(row["consistent"]),
-                    Entry("-" if row["opponent"] == CUT_START else result, bold=bool(row["failed"])),
-                ]
-            )
-        groups += group_rows(rows, 2)
-    return Table(
+
+    def check(row: dict[str, Any]) -> Entry:
+        result = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
+        return Entry("-" if row["opponent"] == CUT_START else result, bold=bool(row["failed"]))
+
+    return build_table(
         name=f"sanity-{slug(records[0].scale)}",
         title=f"Sanity check of judges: win rate of opponents that are no better (%), scale: {records[0].scale}",
-        header=[
-            *("judge", "generator", "opponent", "win rate", "first won", "prompts", "unscored", "consistent"),
-            "check",
+        columns=[
+            Column("judge", lambda row: judge_label(row["judge"]), once=True),
+            Column("generator", lambda row: generator_name(row["family"], row["regime"]), once=True),
+            Column("opponent", lambda row: row["opponent"]),
+            Column("win rate", lambda row: format_estimate(row["win_rate"], row["lo"], row["hi"])),
+            Column("first won", lambda row: format_percent(row["first_shown"])),
+            Column("prompts", lambda row: str(row["prompts"])),
+            Column("unscored", lambda row: format_left_out(row["unscored"], row["half_scored"])),
+            Column("consistent", lambda row: format_percent(row["consistent"])),
+            Column("check", check),
         ],
-        groups=groups,
+        groups=rows_by(sanity_frame(records), "sanity_id", "judge"),
         notes=[
             OPPONENTS,
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
@@ -284,6 +288,11 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             ),
         ],
     )
+
+
+def format_left_out(unscored: int, half_scored: int) -> str:
+    """The number of unscored verdicts and, after a +, of those whose pair is unscored in the other order."""
+    return f"{unscored} + {half_scored}" if half_scored else str(unscored)
 
 
 def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
@@ -350,11 +359,10 @@ def agreement_tables(records: Sequence[RunRecord]) -> list[Table]:
 
 def agreement_columns(found: Agreement) -> dict[str, str]:
     """The judges, the items and the agreement, by header."""
-    kappa = "n/a" if isnan(found.kappa) else f"{found.kappa:.2f}"
     return {
         "judges": ", ".join(map(judge_label, found.judges)),
         "items": str(found.items),
         "left out": str(found.left_out),
         "alike (%)": format_percent(found.alike),
-        "kappa": f"{kappa} {format_interval(found.lo, found.hi, 2)}",
+        "kappa": format_estimate(found.kappa, found.lo, found.hi, 2),
     }

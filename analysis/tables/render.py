@@ -1,10 +1,13 @@
 """A table of text, written as markdown; `latex` writes it as LaTeX, and the report's template as HTML."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isnan
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
 
 from cme.runtime.terminal import plain
 
@@ -20,6 +23,7 @@ class Entry:
 
 
 Row = Sequence[Entry]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,44 @@ class Table:
     header: Sequence[str]
     groups: Sequence[Sequence[Row]]
     notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Column(Generic[Item]):
+    """A column of a table: its header, the text of an item, and the note that explains it under the table.
+
+    With `once`, only the first row of a group shows it.
+    """
+
+    header: str
+    text: Callable[[Item], Entry | str]
+    note: str = ""
+    once: bool = False
+
+
+def build_table(
+    name: str,
+    title: str,
+    columns: Sequence[Column[Any]],
+    groups: Iterable[Iterable[Any]],
+    notes: Sequence[str] = (),
+) -> Table:
+    """A table with one row per item; `notes` stand before those of the columns. Empty groups are left out."""
+
+    def entries(item: Any, first: bool) -> Iterator[Entry]:
+        for column in columns:
+            text = column.text(item) if first or not column.once else ""
+            yield text if isinstance(text, Entry) else Entry(text)
+
+    blocks = [[list(entries(item, index == 0)) for index, item in enumerate(group)] for group in groups]
+    explained = dict.fromkeys(column.note for column in columns if column.note)
+    header = [column.header for column in columns]
+    return Table(name, title, header, [block for block in blocks if block], [*notes, *explained])
+
+
+def rows_by(frame: pd.DataFrame, *columns: str) -> list[list[dict[Any, Any]]]:
+    """The rows of a frame in groups with equal entries in some columns, in the order of the frame."""
+    return [group.to_dict("records") for _, group in frame.groupby(list(columns), sort=False)]
 
 
 def group_rows(rows: Iterable[Sequence[Entry | str]], columns: int = 1) -> list[list[Row]]:
@@ -53,9 +95,15 @@ def format_p_value(p: float) -> str:
     return "n/a" if isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def format_interval(lo: float, hi: float, decimals: int = 1) -> str:
-    """An interval in brackets, or [n/a]."""
-    return "[n/a]" if isnan(lo) else f"[{lo:.{decimals}f}, {hi:.{decimals}f}]"
+def format_interval(lo: float, hi: float, decimals: int = 1, sign: str = "") -> str:
+    """An interval in brackets, or [n/a]; with the sign `+`, its bounds have signs."""
+    return "[n/a]" if isnan(lo) else f"[{lo:{sign}.{decimals}f}, {hi:{sign}.{decimals}f}]"
+
+
+def format_estimate(value: float, lo: float, hi: float, decimals: int = 1, sign: str = "") -> str:
+    """A value with its interval, such as 58.3 [52.1, 64.5]; with the sign `+`, that of the value is shown."""
+    text = "n/a" if isnan(value) else f"{value:{sign}.{decimals}f}"
+    return f"{text} {format_interval(lo, hi, decimals)}"
 
 
 def slug(text: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.records.names import add_details, display_name
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
 from analysis.stats.metrics import known_mean
-from analysis.tables.render import Entry, Table, format_interval, slug
+from analysis.tables.render import Entry, Table, format_estimate, slug
 from cme.records import RewardProbeRecord
 
 BEST = "right"
@@ -86,7 +86,7 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
         best = rows["mean_rank"].min()
         entries = [
             Entry(rank_text(rank, unscored), bold=rank == best)
-            for rank, unscored in zip(rows["mean_rank"], rows["unscored"], strict=True)
+            for rank, unscored in rows[["mean_rank", "unscored"]].itertuples(index=False)
         ]
         groups[is_cme(str(line))].append([Entry(line_label(str(line))), *entries, Entry(first_text(rows))])
     grades = list(dict.fromkeys(frame["grade"]))
@@ -125,8 +125,7 @@ def rank_text(rank: float, unscored: float) -> str:
 def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
     """Percentage of prompts whose right answer is first under a line, such as 58.3 [45.0, 71.7]."""
     row = line.iloc[0]
-    share = "n/a" if isnan(row["right_first"]) else f"{row['right_first']:.{decimals}f}"
-    return f"{share} {format_interval(row['right_first_lo'], row['right_first_hi'], decimals)}"
+    return format_estimate(row["right_first"], row["right_first_lo"], row["right_first_hi"], decimals)
 
 
 def probed_models(record: RewardProbeRecord) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, nan
+from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,16 @@ from analysis.stats.auroc import (
     within_difference,
 )
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, Bools, Floats, interval_excludes
-from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
+from analysis.tables.render import (
+    Column,
+    Entry,
+    Table,
+    build_table,
+    format_estimate,
+    group_rows,
+    rows_by,
+    slug,
+)
 from cme.records import SeparationRecord
 from cme.runtime import shipped
 
@@ -34,16 +44,10 @@ SOURCE = (
 MEASURES = {"ce": "cross_entropy", "h": "predictive_entropy"}
 """Measures by their name in the published file."""
 SPANS = {"full": "response", "answer": "answer"}
+MODELS = ("verifier", "generator")
 LENGTH = "length generator response"
 SIGNALS = (
-    "cross_entropy verifier response",
-    "cross_entropy generator response",
-    "cross_entropy verifier answer",
-    "cross_entropy generator answer",
-    "predictive_entropy verifier response",
-    "predictive_entropy generator response",
-    "predictive_entropy verifier answer",
-    "predictive_entropy generator answer",
+    *(f"{m} {model} {span}" for m in MEASURES.values() for span in SPANS.values() for model in MODELS),
     LENGTH,
 )
 """Signals in the order of tables and figures."""
@@ -183,16 +187,12 @@ def group_by_data(records: Sequence[SeparationRecord]) -> Iterator[list[Separati
 
 def separation_tables(records: Sequence[SeparationRecord]) -> list[Table]:
     """The tables of the records of one scale, by data."""
-    return [
-        table
-        for separations in group_by_data(records)
-        for table in (signal_table(separations), contrast_table(separations))
-    ]
+    return [make(own) for own in group_by_data(records) for make in (signal_table, contrast_table)]
 
 
 def signal_tables(records: Sequence[SeparationRecord]) -> list[Table]:
     """The tables of signals of the records of one scale, by data."""
-    return [signal_table(separations) for separations in group_by_data(records)]
+    return [signal_table(own) for own in group_by_data(records)]
 
 
 def signal_table(separations: Sequence[Separation]) -> Table:
@@ -227,10 +227,10 @@ def signal_table(separations: Sequence[Separation]) -> Table:
 
 def auroc_entry(estimate: Estimate, chance: float = 0.5) -> Entry:
     """An AUROC or a difference with its interval, bold where the interval excludes chance."""
-    value = "n/a" if isnan(estimate.value) else f"{estimate.value:.3f}"
+    text = format_estimate(estimate.value, estimate.lo, estimate.hi, 3)
     few = "°" if estimate.prompts < FEW_PROMPTS else ""
     bold = interval_excludes(estimate.lo, estimate.hi, chance, estimate.prompts, decimals=3)
-    return Entry(f"{value} {format_interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
+    return Entry(f"{text}{few}", bold=bold)
 
 
 def count_notes(separations: Sequence[Separation]) -> list[str]:
@@ -317,25 +317,28 @@ def published_table() -> Table:
         "signal": SIGNALS,
     }
     frame = frame.sort_values(list(orders), key=lambda column: column.map(orders[str(column.name)].index))
-    rows = []
-    for row in frame.to_dict("records"):
-        spread = {c: f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")}
-        counts = {c: f"{row[f'{c}_n']:.0f}" for c in spread}
-        known = [
-            value if row[f"{c}_n"] > 0 else "-" for values in (spread, counts) for c, value in values.items()
-        ]
-        accuracy, value = f"{row['generator_accuracy']:.3f}", f"{row['auroc']:.3f}"
-        rows.append(
-            [row["problems"], str(row["generator"]), accuracy, signal_label(row["signal"]), value, *known]
-        )
-    return Table(
+
+    def spread(row: dict[str, Any], kind: str) -> str:
+        return f"{row[f'{kind}_mean']:.3g} ({row[f'{kind}_std']:.2g})" if row[f"{kind}_n"] > 0 else "-"
+
+    def count(row: dict[str, Any], kind: str) -> str:
+        return f"{row[f'{kind}_n']:.0f}" if row[f"{kind}_n"] > 0 else "-"
+
+    return build_table(
         name="separation-published",
         title="Published: AUROC of each signal for wrong against correct responses (the paper's scale)",
-        header=[
-            *("problems", "generator", "accuracy", "signal", "AUROC, pooled"),
-            *("correct: mean (sd)", "wrong: mean (sd)", "correct", "wrong"),
+        columns=[
+            Column("problems", lambda row: row["problems"], once=True),
+            Column("generator", lambda row: row["generator"], once=True),
+            Column("accuracy", lambda row: f"{row['generator_accuracy']:.3f}", once=True),
+            Column("signal", lambda row: signal_label(row["signal"])),
+            Column("AUROC, pooled", lambda row: f"{row['auroc']:.3f}"),
+            Column("correct: mean (sd)", lambda row: spread(row, "correct")),
+            Column("wrong: mean (sd)", lambda row: spread(row, "wrong")),
+            Column("correct", lambda row: count(row, "correct")),
+            Column("wrong", lambda row: count(row, "wrong")),
         ],
-        groups=group_rows(rows, 3),
+        groups=rows_by(frame, "problems", "generator", "generator_accuracy"),
         notes=[
             SOURCE,
             "The paper published no interval and none within prompts. -: the repository's history has the AUROC alone. "

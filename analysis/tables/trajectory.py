@@ -31,7 +31,7 @@ from analysis.stats.metrics import (
     win_rate,
 )
 from analysis.tables.judges import order_columns, rate_of
-from analysis.tables.render import Entry, Table, format_interval, format_percent
+from analysis.tables.render import Entry, Table, format_estimate
 from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import CheckpointResult, RunRecord, Trajectory, majority_verdicts
 
@@ -140,8 +140,10 @@ def greedy_quality(run: RunRecord) -> dict[int, Floats]:
     path = run.trajectory
     if path is None or path.start_quality is None:
         return {}
-    known = {m.step: np.array(m.quality, dtype=float) for m in path.checkpoints if m.quality is not None}
-    return {0: np.array(path.start_quality, dtype=float)} | known
+    known = {m.step: m.quality for m in path.checkpoints if m.quality is not None}
+    return {
+        step: np.array(quality, dtype=float) for step, quality in ({0: path.start_quality} | known).items()
+    }
 
 
 def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tally:
@@ -168,14 +170,6 @@ def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple
     return change.rate, change.rate - half, change.rate + half, component.floored
 
 
-def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
-    """The first step from which on all are worse; None if the last one is not."""
-    first = None
-    for step, is_worse in zip(steps, worse, strict=True):
-        first = (step if first is None else first) if is_worse else None
-    return first
-
-
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
     """The collapse step of one run's rows by `win_rate` or `quality`; "n/a" if no checkpoint has an interval.
 
@@ -188,7 +182,9 @@ def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
     worse = checkpoints[bound] < level
     if measure == "win_rate":
         worse &= ~checkpoints["win_rate_open"].astype(bool)
-    return collapse_step((int(step) for step in checkpoints["step"]), worse)
+    all_worse_from = worse[::-1].cummin()[::-1]
+    steps = checkpoints.loc[all_worse_from, "step"]
+    return None if steps.empty else int(steps.iloc[0])
 
 
 def trajectory_table(records: Sequence[RunRecord]) -> Table:
@@ -262,9 +258,9 @@ def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
         win_rate_entry(final),
         win_rate_entry(selected) if complete else Entry("n/a"),
         gain_entry(final, selected) if complete else Entry("n/a"),
-        steps_entry(None if run.selected is None else run.selected.step for run in runs),
-        *(steps_entry(collapse_of(run, measure) for run in rows) for measure in MEASURES),
-        steps_entry(None if run.stopped is None else run.last_step for run in runs),
+        Entry(steps_text(None if run.selected is None else run.selected.step for run in runs)),
+        *(Entry(steps_text(collapse_of(run, measure) for run in rows)) for measure in MEASURES),
+        Entry(steps_text(None if run.stopped is None else run.last_step for run in runs)),
     ]
 
 
@@ -273,7 +269,7 @@ def win_rate_entry(verdicts: pd.DataFrame) -> Entry:
     if verdicts.empty:
         return Entry("n/a")
     win = rate_of(verdicts)
-    return Entry(f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}", bold=not is_undecided(win))
+    return Entry(format_estimate(win.rate, win.lo, win.hi), bold=not is_undecided(win))
 
 
 def gain_entry(final: pd.DataFrame, selected: pd.DataFrame) -> Entry:
@@ -287,13 +283,12 @@ def gain_entry(final: pd.DataFrame, selected: pd.DataFrame) -> Entry:
         return Entry("n/a")
     gained, prompts = 100 * values[counted], gains["prompt_id"].to_numpy(object)[counted]
     lo, hi = clustered_interval(gained, prompts)
-    certain = (
-        abs(np.nansum(values)) > np.isnan(values).sum()
-    )  # an unscored comparison would add between -1 and 1
-    bold = bool(certain) and interval_excludes(lo, hi, 0, len(set(prompts)), decimals=1)
-    return Entry(f"{gained.mean():+.1f} {format_interval(lo, hi)}", bold)
+    # an unscored comparison would add between -1 and 1
+    certain = bool(abs(np.nansum(values)) > np.isnan(values).sum())
+    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts)), decimals=1)
+    return Entry(format_estimate(gained.mean(), lo, hi, sign="+"), bold)
 
 
-def steps_entry(steps: Iterable[int | str | None]) -> Entry:
+def steps_text(steps: Iterable[int | str | None]) -> str:
     """Steps in the order of the seeds; - for none."""
-    return Entry(" ".join("-" if step is None else str(step) for step in steps))
+    return " ".join("-" if step is None else str(step) for step in steps)

@@ -18,12 +18,13 @@ from analysis.records.names import (
 )
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
+from analysis.stats.metrics import MIN_SEEDS, SeedSpread, WinRate, is_undecided
 from analysis.tables.cells import Cell, Controls, build_contrasts, place
-from analysis.tables.judges import KAPPA_NOTE, agreement_columns
+from analysis.tables.judges import KAPPA_NOTE, agreement_columns, format_left_out
 from analysis.tables.render import (
     Entry,
     Table,
+    format_estimate,
     format_interval,
     format_p_value,
     format_percent,
@@ -144,7 +145,7 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
             "prompts": str(win.prompts),
             "verdicts": str(win.verdicts),
             **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if imported else {}),
-            "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
+            "unscored": format_left_out(win.unscored, win.half_scored),
             "worst cases": worst_cases if win.unscored else "-",
             "p (Holm)": format_p_value(cell.p_holm),
             "detectable": format_percent(win.detectable),
@@ -169,14 +170,12 @@ def seed_table(cells: Sequence[Cell]) -> Table:
 
     def columns(cell: Cell) -> dict[str, str]:
         seeds = cell.seeds
-        bounds = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}"
-        across_seeds = format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)
         return {
             "seeds": str(len(seeds.rates)),
-            "mean, across seeds": f"{format_percent(seeds.mean)} {across_seeds}",
-            "range": bounds if len(seeds.rates) > 1 else "-",
+            "mean, across seeds": format_estimate(seeds.mean, seeds.across_seeds_lo, seeds.across_seeds_hi),
+            "range": seed_range(seeds),
             "std": format_percent(seeds.std),
-            "IQM, across seeds": f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
+            "IQM, across seeds": format_estimate(seeds.iqm, seeds.iqm_lo, seeds.iqm_hi),
         }
 
     notes = [
@@ -187,20 +186,26 @@ def seed_table(cells: Sequence[Cell]) -> Table:
     return list_table("seeds", "Win rates of single seeds", cells, columns, notes)
 
 
+def seed_range(seeds: SeedSpread) -> str:
+    """The lowest and the highest win rate of single seeds, in percent; - for one seed."""
+    return f"{format_percent(seeds.low)} to {format_percent(seeds.high)}" if len(seeds.rates) > 1 else "-"
+
+
 def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
     """Each reward compared with CME on the same prompts."""
-    by_cell = {id(cell): (against, contrast, p) for cell, against, contrast, p in contrasts}
+    by_cell = {id(cell): (against, change, p) for cell, against, change, p in contrasts}
 
     def columns(cell: Cell) -> dict[str, str]:
-        against, contrast, p = by_cell[id(cell)]
-        improvement = format_interval(contrast.improvement_lo, contrast.improvement_hi)
+        against, change, p = by_cell[id(cell)]
         return {
             "compared with": against.method,
-            "prompts": str(contrast.prompts),
-            "difference": f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}",
-            "across seeds": format_interval(contrast.across_seeds_lo, contrast.across_seeds_hi),
+            "prompts": str(change.prompts),
+            "difference": f"{change.difference:+.1f} {format_interval(change.lo, change.hi)}",
+            "across seeds": format_interval(change.across_seeds_lo, change.across_seeds_hi),
             "p (Holm)": format_p_value(p),
-            "improvement (%)": f"{format_percent(contrast.improvement)} {improvement}",
+            "improvement (%)": format_estimate(
+                change.improvement, change.improvement_lo, change.improvement_hi
+            ),
         }
 
     notes = [
@@ -292,14 +297,18 @@ def list_table(
     name: str,
     title: str,
     cells: Sequence[Cell],
-    columns: Callable[[Cell], Mapping[str, str]],
+    columns: Callable[[Cell], Mapping[str, Entry | str]],
     notes: Sequence[str],
 ) -> Table:
     """A table with one row per cell: family, regime and method, then its columns by header; grouped by family."""
     heads = place_heads(cells[0].scale)
-    rows = [
-        dict(zip(heads, (*names_of(cell), cell.method), strict=True)) | dict(columns(cell))
-        for cell in list_order(cells)
+    families = list(dict.fromkeys(cell.family for cell in cells))
+    ordered = sorted(
+        cells,
+        key=lambda cell: (families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)),
+    )
+    rows: list[dict[str, Entry | str]] = [
+        {**dict(zip(heads, (*names_of(cell), cell.method), strict=True)), **columns(cell)} for cell in ordered
     ]
     return Table(
         name=table_name(name, cells[0]),
@@ -307,15 +316,6 @@ def list_table(
         header=list(rows[0]),
         groups=group_rows([list(row.values()) for row in rows]),
         notes=notes,
-    )
-
-
-def list_order(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells by family in their given order, then by regime and method."""
-    families = list(dict.fromkeys(cell.family for cell in cells))
-    return sorted(
-        cells,
-        key=lambda cell: (families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)),
     )
 
 
@@ -329,8 +329,7 @@ def rate_entry(win: WinRate | None) -> Entry:
     if win is None:
         return NOT_RUN
     marks = (f" {FEW}" if win.few else "") + (f" {OPEN}" if win.open else "")
-    text = f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}{marks}"
-    return Entry(text, bold=not is_undecided(win))
+    return Entry(f"{format_estimate(win.rate, win.lo, win.hi)}{marks}", bold=not is_undecided(win))
 
 
 def quality_entry(cell: Cell) -> Entry:
@@ -338,7 +337,7 @@ def quality_entry(cell: Cell) -> Entry:
     quality = cell.quality
     if quality is None:
         return NOT_RUN
-    change = f"{quality.difference:+.2f} {format_interval(quality.lo, quality.hi, 2)}"
+    change = format_estimate(quality.difference, quality.lo, quality.hi, 2, "+")
     bold = interval_excludes(quality.lo, quality.hi, 0, quality.prompts, decimals=2)
     return Entry(f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold)
 

@@ -11,7 +11,7 @@ from scipy import stats
 from shown import marks, panels, texts, won
 
 from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances
-from analysis.experiments.base import Column, build_table, mean_over_seeds
+from analysis.experiments.base import mean_over_seeds
 from analysis.experiments.methods import (
     KL,
     LENGTH,
@@ -22,7 +22,7 @@ from analysis.experiments.methods import (
     end_values,
     win_rates,
 )
-from analysis.tables.render import Entry
+from analysis.tables.render import Column, Entry, build_table
 from cme.records import CUT_START, Comparison, RunRecord
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 from scipy import stats
@@ -13,7 +14,7 @@ from analysis.stats.metrics import win_rate
 from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
 from analysis.tables.trajectory import (
-    collapse_step,
+    collapse_of,
     fall_after_peak,
     greedy_change,
     greedy_quality,
@@ -51,11 +52,12 @@ def with_path(
         (".x.x", 40),  # a recovery is no collapse
         ("xxx.", None),
         ("x..x", 40),
-        ("", None),
+        ("", "n/a"),
     ],
 )
-def test_collapse_is_the_first_step_from_which_all_are_worse(worse: str, step: int | None) -> None:
-    assert collapse_step(range(10, 10 * len(worse) + 1, 10), (w == "x" for w in worse)) == step
+def test_collapse_is_the_first_step_from_which_all_are_worse(worse: str, step: int | str | None) -> None:
+    steps, bounds = range(10, 10 * len(worse) + 1, 10), [-0.1 if w == "x" else 0.1 for w in worse]
+    assert collapse_of(pd.DataFrame({"step": steps, "gain_hi": bounds}), "quality") == step
 
 
 def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
