@@ -10,6 +10,6 @@ from analysis.records.frames import frames
 from analysis.records.read import load_all
 from analysis.report.build import build
 from analysis.tables.findings import summarize
-from analysis.tables.judges import check_judges
+from analysis.tables.judging.judges import check_judges
 
 __all__ = ["build", "check_judges", "frames", "load_all", "summarize"]

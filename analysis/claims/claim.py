@@ -10,7 +10,7 @@ from analysis.claims.rules import UNTESTED, Quantifier, Result, Rule, decide
 from analysis.records.names import REGIMES, SCALES, generator_name, judge_label, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
-from analysis.tables.judges import Checked, check_judges, judge_standing, sanity_failures
+from analysis.tables.judging.judges import Checked, check_judges, judge_standing, sanity_failures
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
 GRID = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}

@@ -7,7 +7,7 @@ from math import hypot, inf, isnan, nan, sqrt
 import numpy as np
 
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
-from analysis.stats.metrics import MIN_SEEDS, Component, combine_components
+from analysis.stats.seeds import MIN_SEEDS, Component, combine_components
 
 PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
 Interval = tuple[float, float, float]

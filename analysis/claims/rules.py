@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.claims.parts import Part
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, holm_adjusted
-from analysis.stats.metrics import MIN_SEEDS
+from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.render import format_interval
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not testable here"]

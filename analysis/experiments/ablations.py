@@ -5,14 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from analysis.experiments.base import Experiment, file_name
+from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.methods import (
     ENTROPY,
     KL,
     LENGTH,
-    JudgedMethods,
     MethodColumn,
-    MethodRow,
-    Methods,
     baseline_table,
     compare_methods,
     end_column,

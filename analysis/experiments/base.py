@@ -14,7 +14,7 @@ from analysis.records.names import generator_name
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import standard_error, t_interval
-from analysis.stats.metrics import MIN_SEEDS, SeedSpread
+from analysis.stats.seeds import MIN_SEEDS, SeedSpread
 from analysis.tables.render import Table, format_estimate, slug
 from cme.records import RunRecord
 

@@ -1,15 +1,33 @@
-"""The course of a training in blocks of steps: means over blocks, peaks, falls, and when accuracy collapses."""
+"""The course of a training: means over blocks of steps, peaks, falls, when accuracy collapses, and the direction."""
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Estimate, mean_over_seeds
+from analysis.experiments.base import UNKNOWN, Estimate, mean_over_seeds
 from analysis.records.frames import IDENTITY, WINDOW
 from analysis.stats.intervals import Floats
+from analysis.tables.trajectory import greedy_quality
+from cme.records import RunRecord
 
 BLOCK = 20  # steps
 MEASURES = ("quality", "heldout", "reward_value", "kl", "majority_share", "label_accuracy")
 COLLAPSED = 0.01
+MARGIN = 0.05
+"""True quality: a smaller rise or fall counts as none."""
+SAMPLED, GREEDY = "sampled", "greedy"
+"""The responses whose quality a course follows: those sampled in training, and those of the saved checkpoints."""
+DIRECTIONS = {
+    "falls": "rises and then falls from its peak (over-optimisation) with",
+    "degrades": "falls without a rise before it with",
+    "no fall": "shows no fall from its peak with",
+    "unknown": "cannot be judged (too few seeds, or no true quality) with",
+}
+Course = dict[str, Any]
+"""The course of one method's sampled or greedy responses: estimates and texts by name."""
 
 
 def block_means(history: pd.DataFrame) -> pd.DataFrame:
@@ -70,3 +88,33 @@ def first_step_below(history: pd.DataFrame, of_peak: float | None = None) -> str
         return "n/a"
     below = means[means < (COLLAPSED if of_peak is None else of_peak * means.cummax())]
     return str(int(below.index[0])) if len(below) else f">{int(means.index[-1])}"
+
+
+def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run and saved checkpoint, the start at step 0: `greedy`, the mean true quality of its responses."""
+    rows = [
+        (run.run_id, step, float(quality.mean()))
+        for run in runs
+        for step, quality in greedy_quality(run).items()
+    ]
+    return pd.DataFrame(rows, columns=["run_id", "step", "greedy"])
+
+
+def direction(course: Course) -> str:
+    """The final direction of a method's true quality: a key of DIRECTIONS."""
+    fall, rise = (course.get(name, UNKNOWN).lo for name in ("fall", "rise_to_peak"))
+    if fall > MARGIN:
+        return "falls" if rise > MARGIN else "degrades"
+    return "unknown" if isnan(fall) else "no fall"
+
+
+def summary(courses: Sequence[Course]) -> str:
+    """With which rewards quality falls and with which it does not, with the numbers."""
+    methods: dict[str, list[str]] = {way: [] for way in DIRECTIONS}
+    for course in courses:
+        fall = course.get("fall", UNKNOWN).text()
+        methods[direction(course)].append(f"{course['label']} ({fall})")
+    gamed = [c["label"] for c in courses if direction(c) == "falls" and c["since_peak_reward_value"].lo > 0]
+    text = "; ".join(f"{DIRECTIONS[way]} {', '.join(names)}" for way, names in methods.items() if names)
+    more = f" While quality fell, the trained reward rose with {', '.join(gamed)}." if gamed else ""
+    return f"{courses[0]['responses'].capitalize()} quality {text}.{more}"

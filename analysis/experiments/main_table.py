@@ -12,17 +12,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.experiments.base import Experiment, file_name, over_prompts
-from analysis.experiments.methods import (
-    FAMILY,
-    JudgedMethods,
-    MethodColumn,
-    MethodRow,
-    Methods,
-    NamedRuns,
-    evidence,
-    methods_frame,
-    seeds,
-)
+from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods, NamedRuns
+from analysis.experiments.methods import FAMILY, MethodColumn, evidence, methods_frame, seeds
 from analysis.experiments.rewards import verdict_table
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, main_plot
@@ -31,19 +22,10 @@ from analysis.records.published import main_table_range, sources_of
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.tables.cell_tables import FEW, NOT_RUN, OPEN, mark_stopped, stop_notes, win_rate_entry
 from analysis.tables.cells import Cell, place, row_of
 from analysis.tables.render import Entry, Table, build_table, slug
-from analysis.tables.win_rates import (
-    FEW,
-    NOT_RUN,
-    OPEN,
-    cut_start_tables,
-    mark_stopped,
-    quality_table,
-    stop_notes,
-    win_rate_entry,
-    win_rate_table,
-)
+from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
 from cme.records import CUT_START, RunRecord
 
 Place = tuple[str, str, str, str]

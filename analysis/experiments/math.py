@@ -15,7 +15,7 @@ from analysis.records.frames import history_frame
 from analysis.records.names import family_name, generator_name, plain_name, regime_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
-from analysis.stats.metrics import MIN_SEEDS
+from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.accuracy import accuracy_frame
 from analysis.tables.accuracy import accuracy_table as pass_at_1_table
 from analysis.tables.render import Column, Table, build_table

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -20,11 +19,18 @@ from analysis.experiments.base import (
 from analysis.experiments.courses import (
     BLOCK,
     COLLAPSED,
+    GREEDY,
+    MARGIN,
+    SAMPLED,
+    Course,
     block_means,
     by_step,
+    direction,
     first_step_below,
+    greedy_steps,
     levels,
     peaks,
+    summary,
     values_at,
 )
 from analysis.figures.courses import greedy_plot, kl_plot
@@ -32,7 +38,7 @@ from analysis.figures.style import Plot, method_styles
 from analysis.records.builds import seed_names
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS, method_names, order_key
-from analysis.stats.metrics import MIN_SEEDS
+from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.render import Column, Entry, Table, build_table
 from analysis.tables.trajectory import (
     collapse_of,
@@ -44,18 +50,6 @@ from analysis.tables.trajectory import (
 )
 from cme.records import RunRecord
 
-MARGIN = 0.05
-"""True quality: a smaller rise or fall counts as none."""
-SAMPLED, GREEDY = "sampled", "greedy"
-"""The responses whose quality a course follows: those sampled in training, and those of the saved checkpoints."""
-DIRECTIONS = {
-    "falls": "rises and then falls from its peak (over-optimisation) with",
-    "degrades": "falls without a rise before it with",
-    "no fall": "shows no fall from its peak with",
-    "unknown": "cannot be judged (too few seeds, or no true quality) with",
-}
-Course = dict[str, Any]
-"""The course of one method's sampled or greedy responses: estimates and texts by name."""
 CourseColumn = Column[Course]
 
 
@@ -150,16 +144,6 @@ class LongRuns(GeneratorRuns):
         return course
 
 
-def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per run and saved checkpoint, the start at step 0: `greedy`, the mean true quality of its responses."""
-    rows = [
-        (run.run_id, step, float(quality.mean()))
-        for run in runs
-        for step, quality in greedy_quality(run).items()
-    ]
-    return pd.DataFrame(rows, columns=["run_id", "step", "greedy"])
-
-
 def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
     """The runs of each generator, in the order of the rewards."""
     found = []
@@ -168,26 +152,6 @@ def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
         own.sort(key=lambda run: (order_key(run.reward, REWARDS), names[run.run_id], run.seed))
         found.append(LongRuns(generator, own))
     return found
-
-
-def direction(course: Course) -> str:
-    """The final direction of a method's true quality: a key of DIRECTIONS."""
-    fall, rise = (course.get(name, UNKNOWN).lo for name in ("fall", "rise_to_peak"))
-    if fall > MARGIN:
-        return "falls" if rise > MARGIN else "degrades"
-    return "unknown" if isnan(fall) else "no fall"
-
-
-def summary(courses: Sequence[Course]) -> str:
-    """With which rewards quality falls and with which it does not, with the numbers."""
-    methods: dict[str, list[str]] = {way: [] for way in DIRECTIONS}
-    for course in courses:
-        fall = course.get("fall", UNKNOWN).text()
-        methods[direction(course)].append(f"{course['label']} ({fall})")
-    gamed = [c["label"] for c in courses if direction(c) == "falls" and c["since_peak_reward_value"].lo > 0]
-    text = "; ".join(f"{DIRECTIONS[way]} {', '.join(names)}" for way, names in methods.items() if names)
-    more = f" While quality fell, the trained reward rose with {', '.join(gamed)}." if gamed else ""
-    return f"{courses[0]['responses'].capitalize()} quality {text}.{more}"
 
 
 def text_column(header: str, name: str, note: str = "") -> CourseColumn:

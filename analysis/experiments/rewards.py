@@ -10,6 +10,7 @@ from math import isnan
 import numpy as np
 
 from analysis.experiments.base import Experiment, across_seeds, file_name, over_prompts
+from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.methods import (
     CONTROLS,
     FAMILY,
@@ -17,10 +18,7 @@ from analysis.experiments.methods import (
     REGIME,
     SCORE,
     WIN_RATE,
-    JudgedMethods,
     MethodColumn,
-    MethodRow,
-    Methods,
     baseline_table,
     evidence,
     methods_frame,
@@ -31,7 +29,7 @@ from analysis.experiments.methods import (
 from analysis.records.names import display_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
-from analysis.stats.metrics import MIN_SEEDS, SeedSpread
+from analysis.stats.seeds import MIN_SEEDS, SeedSpread
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Column, Entry, Table, build_table, format_p_value
 from analysis.tables.trajectory import collapse_of, steps_text, trajectory_frame

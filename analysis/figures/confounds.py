@@ -6,15 +6,8 @@ from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import REGIMES, family_name, judge_label, place_names, sort_names
 from analysis.stats.intervals import interval_excludes
-from analysis.tables.confounds import (
-    JUDGES,
-    ORACLE,
-    RAW,
-    ControlledCell,
-    describe_judge,
-    known_truth,
-    simulate_judge,
-)
+from analysis.tables.judging.confounds import JUDGES, describe_judge, known_truth, simulate_judge
+from analysis.tables.judging.controlled import ORACLE, RAW, ControlledCell
 from analysis.tables.render import slug
 from analysis.tables.win_rates import side_names
 

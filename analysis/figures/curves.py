@@ -10,16 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import (
-    RC,
-    STOPPED,
-    UNTRAINED,
-    WIDTH,
-    Plot,
-    Style,
-    add_legend,
-    method_styles,
-)
+from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, add_legend, method_styles
 from analysis.records.frames import WINDOW
 from analysis.records.names import (
     REGIMES,

@@ -12,15 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.figures.style import (
-    NO_DIFFERENCE,
-    RC,
-    WIDTH,
-    Style,
-    add_legend,
-    draw_estimate,
-    draw_reference,
-)
+from analysis.figures.style import NO_DIFFERENCE, RC, WIDTH, Style, add_legend, draw_estimate, draw_reference
 
 ROW = 0.19  # inches
 GRAY = "#666666"

@@ -17,16 +17,8 @@ from analysis.figures.style import MARKERS, RC, REFERENCE, WIDTH, Plot, Style, a
 from analysis.records.names import STATED, plain_name, verifier_name
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, Floats, interval_excludes
-from analysis.tables.separation import (
-    LENGTH,
-    SIGNALS,
-    Separation,
-    display_names,
-    file_stem,
-    published_frame,
-    setting_label,
-    signal_label,
-)
+from analysis.tables.published_separation import LENGTH, SIGNALS, published_frame, signal_label
+from analysis.tables.separation import Separation, display_names, file_stem, setting_label
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 OURS = [Style(colour, marker) for colour, marker in zip(COLOURS, "os^DvP", strict=True)]

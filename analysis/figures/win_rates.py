@@ -8,12 +8,14 @@ from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, method_styles, reward_style
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
-from analysis.tables import cells as tables
+from analysis.stats.metrics import WinRate, is_undecided
+from analysis.stats.seeds import MIN_SEEDS
+from analysis.tables import controls as tables
+from analysis.tables.cell_tables import method_key
 from analysis.tables.cells import Cell
 from analysis.tables.findings import CONTROLS
 from analysis.tables.render import slug
-from analysis.tables.win_rates import method_key, score_name, side_names
+from analysis.tables.win_rates import score_name, side_names
 from cme.records import RunRecord
 
 CUT_NOTE = (

@@ -35,9 +35,10 @@ from analysis.sections.topics import (
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.benchmarks import benchmark_cells
 from analysis.tables.cells import Cell, build_cells, cells_frame
-from analysis.tables.confounds import controlled_cells
 from analysis.tables.findings import Finding, build_findings, headline
-from analysis.tables.judges import agreement_tables, check_judges, sanity_failures
+from analysis.tables.judging.agreement import agreement_tables
+from analysis.tables.judging.controlled import controlled_cells
+from analysis.tables.judging.judges import check_judges, sanity_failures
 from analysis.tables.render import Table, slug
 from analysis.tables.trajectory import fall_after_peak
 from analysis.tables.win_rates import win_rate_tables

@@ -17,20 +17,15 @@ from analysis.figures.trajectory import trajectory_plots
 from analysis.sections.base import Part, Section, T, group_by_scale, write_part
 from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
 from analysis.tables.benchmarks import BenchmarkCell, benchmark_frame, benchmark_table
-from analysis.tables.confounds import ControlledCell, confound_frame, confound_tables
 from analysis.tables.drift import drift_frame, drift_table
 from analysis.tables.faults import fault_frame, fault_tables
-from analysis.tables.judges import sanity_frame, sanity_table
+from analysis.tables.judging.confounds import confound_frame, confound_tables
+from analysis.tables.judging.controlled import ControlledCell
+from analysis.tables.judging.judges import sanity_frame, sanity_table
+from analysis.tables.published_separation import published_frame, published_table
 from analysis.tables.render import Table, slug
 from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
-from analysis.tables.separation import (
-    Separation,
-    group_by_data,
-    published_frame,
-    published_table,
-    separation_frame,
-    separation_tables,
-)
+from analysis.tables.separation import Separation, group_by_data, separation_frame, separation_tables
 from analysis.tables.trajectory import trajectory_frame, trajectory_table
 from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRecord
 

@@ -17,7 +17,8 @@ from analysis.stats.intervals import (
     t_p_value,
     t_quantile,
 )
-from analysis.stats.metrics import Component, Tally, combine_components, seed_component
+from analysis.stats.metrics import Tally
+from analysis.stats.seeds import Component, combine_components, seed_component
 from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 

@@ -12,7 +12,9 @@ from analysis.records.frames import group_runs, pairs_frame
 from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import MIN_PROMPTS, clustered_interval, interval_excludes
-from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
+from analysis.stats.metrics import Tally, difference_with_interval, share_with_interval, tally
+from analysis.stats.seeds import MIN_SEEDS
+from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import (
     Column,
     Entry,
@@ -22,7 +24,6 @@ from analysis.tables.render import (
     format_interval,
     rows_by,
 )
-from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import Capability, RunRecord
 
 CELL = ("family", "regime", "reward", "method")

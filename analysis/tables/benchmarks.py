@@ -13,7 +13,7 @@ from analysis.records.names import judge_label, place_names
 from analysis.stats.benchmarks import MEASURES
 from analysis.stats.length_controlled import NotAtHand, length_controlled
 from analysis.tables.cells import CELL, Cell
-from analysis.tables.confounds import ControlledCell, controlled_cells
+from analysis.tables.judging.controlled import ControlledCell, controlled_cells
 from analysis.tables.render import Column, Table, build_table, format_estimate, rows_by
 from cme.records import RunRecord
 

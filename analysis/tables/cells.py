@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
 from math import nan
 from operator import attrgetter
 from typing import Any
@@ -12,97 +11,24 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.builds import seed_names
-from analysis.records.ceiling import ceiling
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
 from analysis.stats.builds import on_common_builds
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
-from analysis.stats.metrics import (
-    Quality,
-    SeedSpread,
-    Tally,
-    WinRate,
-    quality_change,
-    seed_spread,
-    tally,
-    win_rate,
-)
-from analysis.tables.judges import (
-    Checked,
-    Standing,
-    judge_standing,
-    order_columns,
-    panel_agreement,
-    position_bias,
-    rate_of,
-)
-from cme.records import CUT_START, MAJORITY, Comparison, RunRecord, Verdict
+from analysis.stats.metrics import Quality, Tally, WinRate, quality_change, tally, win_rate
+from analysis.stats.seeds import SeedSpread, seed_spread
+from analysis.tables.controls import Controls
+from analysis.tables.judging.agreement import panel_agreement
+from analysis.tables.judging.judges import Checked, Standing, judge_standing, order_columns, position_bias
+from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
 CELL = ("judge", *PLACE)
 place_of = attrgetter(*PLACE)
 VERIFIER_OVERLAP = re.compile(r"judge\.\S+ is (of the family of )?the verifier\b")
 """A recorded warning, as `experiments.config.family_overlap` words it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Controls:
-    """What the win rates of some runs are read against; each is computed when it is first used.
-
-    The cut start is the untrained model's own responses, cut short. A policy that wins no more than they do has shown
-    only that it ends earlier.
-    """
-
-    runs: Sequence[RunRecord]
-    judge: str
-
-    @cached_property
-    def ceiling(self) -> float:
-        """The win rate of a perfect policy in percent, NaN where the truth is unknown."""
-        known = ceiling(self.runs)
-        return nan if known is None else known
-
-    @cached_property
-    def cut_start(self) -> WinRate | None:
-        """The win rate of the cut start against the untrained model; None if no run was compared with it."""
-
-        def turned(
-            comparison: Comparison,
-        ) -> list[Verdict]:  # there the untrained model is in the policy's place
-            return [replace(v, policy_first=not v.policy_first) for v in comparison.start or []]
-
-        verdicts = self._verdicts(turned)
-        return None if verdicts.empty else rate_of(verdicts)
-
-    @cached_property
-    def against_cut_start(self) -> WinRate | None:
-        """The win rate of the policy against the cut start; None if no run was compared with it."""
-        verdicts = self._verdicts(attrgetter("policy"))
-        return None if verdicts.empty else rate_of(verdicts)
-
-    @cached_property
-    def seeds_against_cut_start(self) -> SeedSpread | None:
-        """That win rate by seed; None likewise."""
-        verdicts = self._verdicts(attrgetter("policy"))
-        if verdicts.empty:
-            return None
-        points, _, _, half = order_columns(verdicts)
-        prompts, seeds = verdicts["prompt_id"].to_numpy(object), verdicts["seed"].to_numpy(int)
-        return seed_spread(np.where(half, nan, points), prompts, seeds)
-
-    def _verdicts(self, chosen: Callable[[Comparison], list[Verdict]]) -> pd.DataFrame:
-        """This judge's verdicts in the comparisons with the cut start."""
-        frame = verdicts_frame(
-            [
-                replace(run, verdicts=chosen(comparison), further_judges=None)
-                for run in self.runs
-                for comparison in run.comparisons or []
-                if comparison.name == CUT_START
-            ]
-        )
-        return frame[frame["judge"] == self.judge]
 
 
 @dataclass(frozen=True)

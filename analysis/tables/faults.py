@@ -11,14 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import Frames
-from analysis.records.names import (
-    REGIMES,
-    REWARDS,
-    natural_key,
-    order_key,
-    regime_name,
-    sort_names,
-)
+from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
 from analysis.tables.render import Entry, Row, Table, slug

@@ -9,10 +9,11 @@ from analysis.records.builds import pool_builds
 from analysis.records.names import display_name
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import is_undecided
+from analysis.tables.cell_tables import method_key
 from analysis.tables.cells import Cell, build_cells, place
-from analysis.tables.judges import Checked
+from analysis.tables.judging.judges import Checked
 from analysis.tables.render import format_interval, format_percent
-from analysis.tables.win_rates import method_key, score_name, side_names
+from analysis.tables.win_rates import score_name, side_names
 from cme.records import RunRecord
 from cme.runtime.terminal import plain
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,35 +20,10 @@ from analysis.stats.auroc import (
     within_difference,
 )
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, Bools, Floats, interval_excludes
-from analysis.tables.render import (
-    Column,
-    Entry,
-    Table,
-    build_table,
-    format_estimate,
-    group_rows,
-    rows_by,
-    slug,
-)
+from analysis.tables.published_separation import LENGTH, SIGNALS, SOURCE, published_frame, signal_label
+from analysis.tables.render import Entry, Table, format_estimate, group_rows, slug
 from cme.records import SeparationRecord
-from cme.runtime import shipped
 
-PUBLISHED = shipped.PUBLISHED / "separation_math500.csv"
-PUBLISHED_AMC23 = shipped.PUBLISHED / "separation_amc23.csv"
-SOURCE = (
-    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; MATH-500, 100 problems x 8 "
-    "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."
-)
-MEASURES = {"ce": "cross_entropy", "h": "predictive_entropy"}
-"""Measures by their name in the published file."""
-SPANS = {"full": "response", "answer": "answer"}
-MODELS = ("verifier", "generator")
-LENGTH = "length generator response"
-SIGNALS = (
-    *(f"{m} {model} {span}" for m in MEASURES.values() for span in SPANS.values() for model in MODELS),
-    LENGTH,
-)
-"""Signals in the order of tables and figures."""
 IDENTITY = ("separation_id", "scale", "data", "family", "regime", "verifier", "seed")
 AUROC_NOTE = (
     "AUROC: the probability that a wrong response has a higher value than a right one, ties counting half; 0.5 is "
@@ -140,21 +113,6 @@ def setting_label(separations: Sequence[Separation]) -> str:
 def file_stem(separations: Sequence[Separation]) -> str:
     """Scale and data, for a file's name."""
     return f"{slug(separations[0].record.scale)}-{slug(separations[0].record.data)}"
-
-
-def signal_label(signal: str) -> str:
-    """A signal in words, such as `cross-entropy, verifier, answer`."""
-    if signal == LENGTH:
-        return "length"
-    return ", ".join(signal.replace("cross_entropy", "cross-entropy").split()).replace("_", " ")
-
-
-def published_frame(file: Path = PUBLISHED) -> pd.DataFrame:
-    """The published figures of a file, one row per generator and signal, with our names of the signals."""
-    frame = pd.read_csv(file)
-    parts = frame["metric"].str.split("_", expand=True)
-    signal = parts[0].map(MEASURES) + " " + parts[1] + " " + parts[2].map(SPANS)
-    return frame.assign(signal=signal, auroc=frame["auroc_wrong_gt_correct"])
 
 
 def separation_frame(separations: Sequence[Separation]) -> pd.DataFrame:
@@ -303,46 +261,5 @@ def contrast_table(separations: Sequence[Separation]) -> Table:
             "table of signals, paired by response; bold: excludes 0. Where one of the two is 1.000, no resample can "
             "lower it: a bound next to 0 is then uninformative.",
             f"Last column: of {', '.join(published.index)}. {SOURCE}",
-        ],
-    )
-
-
-def published_table() -> Table:
-    """The published figures in full: MATH-500, then AMC23."""
-    files = {"MATH-500": PUBLISHED, "AMC23": PUBLISHED_AMC23}
-    frame = pd.concat(published_frame(file).assign(problems=name) for name, file in files.items())
-    orders = {
-        "problems": list(files),
-        "generator": list(dict.fromkeys(frame["generator"])),
-        "signal": SIGNALS,
-    }
-    frame = frame.sort_values(list(orders), key=lambda column: column.map(orders[str(column.name)].index))
-
-    def spread(row: dict[str, Any], kind: str) -> str:
-        return f"{row[f'{kind}_mean']:.3g} ({row[f'{kind}_std']:.2g})" if row[f"{kind}_n"] > 0 else "-"
-
-    def count(row: dict[str, Any], kind: str) -> str:
-        return f"{row[f'{kind}_n']:.0f}" if row[f"{kind}_n"] > 0 else "-"
-
-    return build_table(
-        name="separation-published",
-        title="Published: AUROC of each signal for wrong against correct responses (the paper's scale)",
-        columns=[
-            Column("problems", lambda row: row["problems"], once=True),
-            Column("generator", lambda row: row["generator"], once=True),
-            Column("accuracy", lambda row: f"{row['generator_accuracy']:.3f}", once=True),
-            Column("signal", lambda row: signal_label(row["signal"])),
-            Column("AUROC, pooled", lambda row: f"{row['auroc']:.3f}"),
-            Column("correct: mean (sd)", lambda row: spread(row, "correct")),
-            Column("wrong: mean (sd)", lambda row: spread(row, "wrong")),
-            Column("correct", lambda row: count(row, "correct")),
-            Column("wrong", lambda row: count(row, "wrong")),
-        ],
-        groups=rows_by(frame, "problems", "generator", "generator_accuracy"),
-        notes=[
-            SOURCE,
-            "The paper published no interval and none within prompts. -: the repository's history has the AUROC alone. "
-            "Fewer responses than 800 are counted. The accuracies are shares of all 800, so responses that are left "
-            "out count as wrong in them; presumably these have no answer.",
         ],
     )

@@ -22,17 +22,11 @@ from analysis.records.builds import seed_names
 from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
-from analysis.stats.metrics import (
-    Tally,
-    across_seeds,
-    is_undecided,
-    known_mean,
-    tally,
-    win_rate,
-)
-from analysis.tables.judges import order_columns, rate_of
+from analysis.stats.metrics import Tally, is_undecided, known_mean, tally, win_rate
+from analysis.stats.seeds import across_seeds
+from analysis.tables.cell_tables import NEVER_BOLD
+from analysis.tables.judging.judges import order_columns, rate_of
 from analysis.tables.render import Entry, Table, format_estimate
-from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import CheckpointResult, RunRecord, Trajectory, majority_verdicts
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}

@@ -50,7 +50,7 @@ def sanity_id(run: Run) -> str:
 
 def _run(run: Run) -> Path:
     """Judge the opponents, or only the unscored verdicts, and print the table; return the record's path."""
-    from analysis.tables.judges import sanity_table
+    from analysis.tables.judging.judges import sanity_table
 
     path = record_path(run)
     if not path.exists() or finished_state(path, attempts=0).unscored:

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.stats.intervals import RESAMPLES
 from analysis.tables.cells import build_cells
-from analysis.tables.confounds import controlled_cells
+from analysis.tables.judging.controlled import controlled_cells
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 OUTCOMES: tuple[Outcome, ...] = ("first", "second", "tie")

@@ -10,15 +10,8 @@ import pytest
 from scipy import stats
 from shown import panels, smallest_type, texts
 
-from analysis.experiments.independence import (
-    ALL,
-    GROUPS,
-    INDEPENDENCE,
-    UNTRAINED,
-    Facts,
-    share_figure,
-    shares_right,
-)
+from analysis.experiments.facts import ALL, GROUPS, UNTRAINED, Facts, shares_right
+from analysis.experiments.independence import INDEPENDENCE, share_figure
 from analysis.records.builds import pool_builds, seed_names
 from analysis.records.names import method_names
 from cme.records import Grade, Grades, RunRecord

@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 from shown import won
 
+from analysis.experiments.judged_methods import JudgedMethods
 from analysis.experiments.main_table import MAIN_TABLE, comparator_table, compare_cells, win_rate_figure
-from analysis.experiments.methods import JudgedMethods
 from analysis.tables.render import Entry, Table
 from cme.records import CUT_START, Comparison, Generation, Outcome, RunRecord
 

@@ -12,16 +12,8 @@ from shown import marks, panels, texts, won
 
 from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances
 from analysis.experiments.base import mean_over_seeds
-from analysis.experiments.methods import (
-    KL,
-    LENGTH,
-    JudgedMethods,
-    MethodRow,
-    Methods,
-    end_column,
-    end_values,
-    win_rates,
-)
+from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
+from analysis.experiments.methods import KL, LENGTH, end_column, end_values, win_rates
 from analysis.tables.render import Column, Entry, build_table
 from cme.records import CUT_START, Comparison, RunRecord
 

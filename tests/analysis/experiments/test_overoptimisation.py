@@ -10,17 +10,8 @@ import pytest
 from scipy import stats
 from shown import Column, blocks, panels, smallest_type, texts
 
-from analysis.experiments.courses import block_means, peaks
-from analysis.experiments.overoptimisation import (
-    GREEDY,
-    OVEROPTIMISATION,
-    SAMPLED,
-    Course,
-    course_table,
-    direction,
-    distance_figure,
-    summary,
-)
+from analysis.experiments.courses import GREEDY, SAMPLED, Course, block_means, direction, peaks, summary
+from analysis.experiments.overoptimisation import OVEROPTIMISATION, course_table, distance_figure
 from analysis.records.frames import history_frame
 from cme.records import CheckpointResult, RunRecord, Trajectory
 

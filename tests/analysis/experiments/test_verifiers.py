@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 from shown import marks, problems, smallest_type, texts
 
-from analysis.experiments.independence import INDEPENDENCE, arm_of
+from analysis.experiments.facts import arm_of
+from analysis.experiments.independence import INDEPENDENCE
+from analysis.experiments.relations import RELATIONS, knowledge, own_quality, relation
 from analysis.experiments.verifier_sweep import (
     VERIFIER_SWEEP,
     VERIFIER_SWEEP_MATH,
@@ -22,13 +24,9 @@ from analysis.experiments.verifier_sweep import (
 )
 from analysis.experiments.verifiers import (
     QUALITY,
-    RELATIONS,
     Outcome,
     accuracy_outcomes,
-    knowledge,
-    own_quality,
     quality_outcomes,
-    relation,
     verifier_labels,
 )
 from cme.records import Accuracy, Generation, Pair, RunRecord, Verdict

@@ -15,7 +15,7 @@ from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS
 from analysis.tables.cells import build_cells
-from analysis.tables.confounds import controlled_cells
+from analysis.tables.judging.controlled import controlled_cells
 
 
 def plots(records):

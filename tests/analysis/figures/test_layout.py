@@ -25,7 +25,7 @@ from analysis.figures.win_rates import Control, Controls, main_plot, win_rate_pl
 from analysis.records.frames import history_frame
 from analysis.stats.metrics import win_rate
 from analysis.tables.cells import Cell, build_cells
-from analysis.tables.confounds import controlled_cells
+from analysis.tables.judging.controlled import controlled_cells
 from analysis.tables.separation import Separation
 from cme.records import RunRecord
 

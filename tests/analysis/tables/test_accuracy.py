@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.tables.accuracy import (
-    accuracy_frame,
-    accuracy_table,
-    capability_frame,
-    capability_table,
-)
+from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
 from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Capability, Generation, Pair, RunRecord, Selected
 

@@ -18,17 +18,19 @@ from analysis.figures.separation import (
 )
 from analysis.records.read import load_all, load_separation
 from analysis.sections.topics import separation_section
-from analysis.tables.separation import (
+from analysis.tables.published_separation import (
     LENGTH,
     PUBLISHED,
     SIGNALS,
+    published_frame,
+    published_table,
+    signal_label,
+)
+from analysis.tables.separation import (
     Separation,
     contrast_table,
     display_names,
-    published_frame,
-    published_table,
     separation_frame,
-    signal_label,
     signal_table,
 )
 from cme.records import SeparationRecord, write_record

@@ -7,18 +7,12 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
+from analysis.tables.cell_tables import quality_entry, win_rate_entry
 from analysis.tables.cells import build_cells, build_contrasts, cells_frame
 from analysis.tables.findings import cell_verdict
 from analysis.tables.latex import to_latex
 from analysis.tables.render import Entry, Table, to_markdown
-from analysis.tables.win_rates import (
-    quality_entry,
-    quality_table,
-    score_name,
-    win_rate_entry,
-    win_rate_table,
-    win_rate_tables,
-)
+from analysis.tables.win_rates import quality_table, score_name, win_rate_table, win_rate_tables
 from cme.records import CUT_START, Comparison, FurtherJudge, Generation, RunRecord, Verdict
 from cme.records import points as points_of
 

@@ -13,18 +13,16 @@ from shown import marks, panels, texts
 
 from analysis.figures.confounds import STYLES, confound_plots
 from analysis.tables.cells import build_cells
-from analysis.tables.confounds import (
-    CONTROLS,
+from analysis.tables.judging.confounds import (
     JUDGES,
-    ControlledCell,
     confound_frame,
     confound_tables,
-    controlled_cells,
     judge_errors,
     known_truth,
     simulate_judge,
     truth_table,
 )
+from analysis.tables.judging.controlled import CONTROLS, ControlledCell, controlled_cells
 from cme.records import Generation, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]

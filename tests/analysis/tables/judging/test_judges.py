@@ -13,10 +13,9 @@ from analysis.report.build import build
 from analysis.report.pairs import pairs_of
 from analysis.stats import intervals
 from analysis.tables.cells import build_cells
-from analysis.tables.judges import (
-    agreement_tables,
+from analysis.tables.judging.agreement import agreement_tables, judge_agreements
+from analysis.tables.judging.judges import (
     check_judges,
-    judge_agreements,
     judge_standing,
     sanity_failures,
     sanity_frame,
