@@ -20,7 +20,7 @@ from analysis.claims.evidence import (
     setting,
     verifier_ladders,
 )
-from analysis.claims.parts import Part, absent, widest_part
+from analysis.claims.parts import Part, absent, contrast_part, widest_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, scored_quality
@@ -219,15 +219,9 @@ def difference_part(name: str, one: Tally, other: Tally) -> Part:
     if not len(one.seeds):
         return absent(name, "the two were trained from different builds of the checkpoints")
     change, ours, theirs = contrast(one, other), by_build(one), by_build(other)
-    return widest_part(
-        name,
-        change.difference,
-        (change.lo, change.hi, change.freedom),
-        (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
-        change.prompts,
-        min(number_of_seeds(one), number_of_seeds(other)),
-        change.floored,
-        [contrast(ours[build], theirs[build]).difference for build in ours],
+    seeds = min(number_of_seeds(one), number_of_seeds(other))
+    return contrast_part(
+        name, change, seeds, [contrast(ours[build], theirs[build]).difference for build in ours]
     )
 
 

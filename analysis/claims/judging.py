@@ -84,24 +84,16 @@ def position_part(name: str, shares: Sequence[float], prompts: Sequence[str], se
     return Part(name, win.rate, win.lo, win.hi, win.scored, len(set(seeds)), freedom=max(1, win.scored - 1))
 
 
-def position_note(evidence: Evidence, _: Sequence[Part]) -> str:
-    """Why some of the judges have no position bias; empty if all could have one."""
-    computed = any(run.judge in COMPUTED for run in evidence.runs)
-    return "A judge that computes its verdicts from the texts has no position bias." if computed else ""
-
-
 FIRST_POSITION = Measure(
     "Share of decided verdicts for the response shown first (%)",
     "no verdict is decided",
     first_position_parts,
-    note=position_note,
+    note=lambda evidence, _: (
+        "A judge that computes its verdicts from the texts has no position bias."
+        if any(run.judge in COMPUTED for run in evidence.runs)
+        else ""
+    ),
 )
-
-
-def apparent_wins(evidence: Evidence, _: Rule) -> list[Part]:
-    """The win rates above 50 %, which would pass for wins without an interval."""
-    cells = [cell for cell in evidence.select(APPARENT) if cell.win.rate > 50]
-    return [rate_part(comparison_name(cell), cell) for cell in cells]
 
 
 def half_width_note(_: Evidence, parts: Sequence[Part]) -> str:
@@ -113,9 +105,12 @@ def half_width_note(_: Evidence, parts: Sequence[Part]) -> str:
 APPARENT_WINS = Measure(
     "Win rate above 50 %",
     "no cell of CME has a win rate above 50 %",
-    apparent_wins,
+    lambda evidence, _: [
+        rate_part(comparison_name(cell), cell) for cell in evidence.select(APPARENT) if cell.win.rate > 50
+    ],
     note=half_width_note,
 )
+"""The win rates that would pass for wins without an interval."""
 
 
 def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float | None]) -> Measure:

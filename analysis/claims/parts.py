@@ -6,6 +6,7 @@ from math import hypot, inf, isnan, nan, sqrt
 
 import numpy as np
 
+from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
 from analysis.stats.seeds import MIN_SEEDS, Component, combine_components
 
@@ -90,6 +91,20 @@ def widest_part(
     freedom = max(1.0, freedom)
     return Part(
         name, value, lo, hi, prompts, seeds, scope, freedom, floored=floored, by_build=tuple(by_build)
+    )
+
+
+def contrast_part(name: str, change: Contrast, seeds: int, by_build: Sequence[float]) -> Part:
+    """A difference, in points, as a part."""
+    return widest_part(
+        name,
+        change.difference,
+        (change.lo, change.hi, change.freedom),
+        (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
+        change.prompts,
+        seeds,
+        change.floored,
+        by_build,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.claims.claim import Measure
 from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
-from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, widest_part
+from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, contrast_part, widest_part
 from analysis.claims.rules import NO_TRUTH, Rule
 from analysis.experiments.base import mean_over_seeds
 from analysis.experiments.facts import Facts, FactTest
@@ -222,17 +222,9 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
     for (data, family, regime, _, method), own in accuracy_cells(runs).items():
         start, after = correct_by_prompt(own)
         change, before, later = paired_change(start, after), by_build(start), by_build(after)
-        part = widest_part(
-            "",
-            change.difference,
-            (change.lo, change.hi, change.freedom),
-            (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
-            change.prompts,
-            number_of_seeds(after),
-            change.floored,
-            [100 * (later[build].rate - before[build].rate) for build in later],
-        )
+        rises = [100 * (later[build].rate - before[build].rate) for build in later]
         where = f"{plain_name(data)}: {generator_name(family, regime)}"
+        part = contrast_part("", change, number_of_seeds(after), rises)
         found[where, method] = part, 100 * (1 - start.rate)
     return found
 

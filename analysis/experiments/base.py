@@ -1,10 +1,9 @@
-"""What every experiment is made of: a declaration of its views, tables and figures, and estimates."""
+"""What every experiment is made of: a declaration of its views, tables and figures."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,45 +14,16 @@ from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import standard_error, t_interval
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
-from analysis.tables.render import Table, format_estimate, slug
+from analysis.tables.render import UNKNOWN, Estimate, Table, slug
 from cme.records import RunRecord
 
 View = TypeVar("View")
-
-
-class Estimate(NamedTuple):
-    """A value with the bounds of its 95 % interval, NaN if they are unknown."""
-
-    value: float
-    lo: float = nan
-    hi: float = nan
-
-    @property
-    def percent(self) -> "Estimate":
-        """The same in percent."""
-        return Estimate(100 * self.value, 100 * self.lo, 100 * self.hi)
-
-    def text(self, decimals: int = 3, sign: str = "+") -> str:
-        """The value with its interval, such as +0.120 [0.080, 0.160]; n/a if it is unknown."""
-        return "n/a" if isnan(self.value) else format_estimate(*self, decimals, sign)
-
-    def columns(self, name: str) -> dict[str, float]:
-        """The columns `name`, `name_lo` and `name_hi` of a row."""
-        return dict(zip((name, f"{name}_lo", f"{name}_hi"), self, strict=True))
-
-
-UNKNOWN = Estimate(nan)
 
 
 def across_seeds(result: Contrast | SeedSpread) -> Estimate:
     """A difference, or the mean of win rates, with its across-seed interval."""
     value = result.difference if isinstance(result, Contrast) else result.mean
     return Estimate(value, result.across_seeds_lo, result.across_seeds_hi)
-
-
-def over_prompts(difference: Contrast) -> Estimate:
-    """A difference with its interval over prompts."""
-    return Estimate(difference.difference, difference.lo, difference.hi)
 
 
 def mean_over_seeds(values: Iterable[float]) -> Estimate:

@@ -43,11 +43,6 @@ class NamedRuns:
 
         return cls(runs, {run.run_id: name(run) for run in runs})
 
-    @property
-    def scale(self) -> str:
-        """The scale of all runs."""
-        return self.runs[0].scale
-
     @cached_property
     def cells(self) -> list[Cell]:
         """The cells in the order of the tables."""
@@ -104,7 +99,7 @@ class JudgedMethods:
     @property
     def scale(self) -> str:
         """The scale of all runs."""
-        return self.named.scale
+        return self.named.runs[0].scale
 
     @property
     def where(self) -> str:

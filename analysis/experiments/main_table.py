@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, file_name, over_prompts
+from analysis.experiments.base import Experiment, file_name
 from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods, NamedRuns
 from analysis.experiments.methods import FAMILY, MethodColumn, evidence, methods_frame, seeds
 from analysis.experiments.rewards import verdict_table
@@ -21,8 +21,16 @@ from analysis.records.names import display_name, family_name, regime_name, sort_
 from analysis.records.published import main_table_range, sources_of
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.tables.cell_tables import FEW, NOT_RUN, OPEN, mark_stopped, stop_notes, win_rate_entry
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.tables.cell_tables import (
+    FEW,
+    NOT_RUN,
+    OPEN,
+    difference_entry,
+    mark_stopped,
+    stop_notes,
+    win_rate_entry,
+)
 from analysis.tables.cells import Cell, place, row_of
 from analysis.tables.render import Entry, Table, build_table, slug
 from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
@@ -69,13 +77,12 @@ Comparisons = Mapping[str, Mapping[Place, ComparedCell]]
 
 def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
     """Write the comparisons with further models; empty if no run has any."""
-    named = views[0].named
-    compared = compare_cells(named)
+    compared = compare_cells(views[0].named)
     tables = [comparator_table(view, compared) for view in views if view.cells and compared]
     if not tables:
         return Part([], [])
     frame = comparators_frame(compared)
-    return write_part(f"{slug(named.scale)}-main-table-comparators", tables, frame, [], out)
+    return write_part(f"{slug(views[0].scale)}-main-table-comparators", tables, frame, [], out)
 
 
 def compare_cells(named: NamedRuns) -> dict[str, dict[Place, ComparedCell]]:
@@ -152,10 +159,8 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
 
 def gain_entry(pair: ComparedCell) -> Entry:
     """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
-    gain = pair.gain
-    certain = not (pair.policy.win.open or pair.start.win.open)
-    bold = certain and interval_excludes(gain.lo, gain.hi, 0, gain.prompts, decimals=1)
-    return Entry(over_prompts(gain).text(1), bold)
+    entry = difference_entry(pair.gain)
+    return replace(entry, bold=entry.bold and not (pair.policy.win.open or pair.start.win.open))
 
 
 def checkpoints(runs: Sequence[RunRecord], name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Estimate, Experiment, file_name, mean_over_seeds
+from analysis.experiments.base import Experiment, file_name, mean_over_seeds
 from analysis.experiments.courses import BLOCK, block_means
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
@@ -18,7 +18,7 @@ from analysis.sections.base import NothingToShow
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.accuracy import accuracy_frame
 from analysis.tables.accuracy import accuracy_table as pass_at_1_table
-from analysis.tables.render import Column, Table, build_table
+from analysis.tables.render import Column, Estimate, Table, build_table
 from cme.records import RunRecord
 
 SOURCE = (

@@ -8,8 +8,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.experiments.base import (
-    UNKNOWN,
-    Estimate,
     Experiment,
     GeneratorRuns,
     file_name,
@@ -39,7 +37,7 @@ from analysis.records.builds import seed_names
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS, method_names, order_key
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.render import Column, Entry, Table, build_table
+from analysis.tables.render import UNKNOWN, Column, Entry, Estimate, Table, build_table
 from analysis.tables.trajectory import (
     collapse_of,
     greedy_change,

@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Estimate
 from analysis.experiments.relations import RELATIONS
 from analysis.experiments.verifiers import GeneratorOutcomes
 from analysis.figures.forest import Block, Dot, Panel
 from analysis.records.published import read_published
-from analysis.tables.render import Column, Table, build_table
+from analysis.tables.render import Column, Estimate, Table, build_table
 
 
 @dataclass(frozen=True)

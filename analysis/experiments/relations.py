@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from analysis.experiments.base import UNKNOWN, Estimate
 from analysis.figures.style import Style
 from analysis.records.names import sort_names
 from analysis.stats.metrics import win_rate
+from analysis.tables.render import UNKNOWN, Estimate
 from cme.records import RunRecord
 
 RELATIONS = {

@@ -9,7 +9,7 @@ from math import isnan
 
 import numpy as np
 
-from analysis.experiments.base import Experiment, across_seeds, file_name, over_prompts
+from analysis.experiments.base import Experiment, across_seeds, file_name
 from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.methods import (
     CONTROLS,
@@ -30,8 +30,9 @@ from analysis.records.names import display_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
+from analysis.tables.cell_tables import difference_entry
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Column, Entry, Table, build_table, format_p_value
+from analysis.tables.render import Column, Table, build_table, format_p_value
 from analysis.tables.trajectory import collapse_of, steps_text, trajectory_frame
 
 MARGIN = 5.0
@@ -58,15 +59,6 @@ SIGNALS = {
     "ground_truth": "the truth",
 }
 """The source of each method's learning signal."""
-
-
-def difference(row: MethodRow) -> Entry:
-    """The difference of the win rate from CME's, with its interval."""
-    if row.contrast is None:
-        return Entry("-")
-    contrast, _ = row.contrast
-    bold = interval_excludes(contrast.lo, contrast.hi, 0, contrast.prompts, decimals=1)
-    return Entry(over_prompts(contrast).text(1), bold)
 
 
 def ending(row: MethodRow) -> str:
@@ -203,7 +195,7 @@ REWARDS = Experiment(
             P_VALUE,
             MethodColumn(
                 "against CME",
-                difference,
+                lambda row: difference_entry(row.contrast[0]) if row.contrast else "-",
                 "Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
                 "over prompts excludes no difference. Where a method has another verifier than CME, the difference "
                 "contains that of the verifiers.",

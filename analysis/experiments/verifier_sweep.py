@@ -6,7 +6,7 @@ from math import isnan
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Estimate, Experiment, file_name
+from analysis.experiments.base import Experiment, file_name
 from analysis.experiments.published_sweeps import PUBLISHED_ACCURACY, PUBLISHED_QUALITY, PublishedSweep
 from analysis.experiments.relations import RELATIONS, own_quality
 from analysis.experiments.verifiers import (
@@ -31,7 +31,7 @@ from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.regression import partial_correlation
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.render import Table, build_table
+from analysis.tables.render import Estimate, Table, build_table
 
 
 def knowledge_effect(outcomes: Sequence[Outcome]) -> str:

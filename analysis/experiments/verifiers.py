@@ -6,7 +6,7 @@ from functools import cached_property
 from math import inf, isnan
 from typing import Any, NamedTuple
 
-from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, across_seeds, group_by_generator
+from analysis.experiments.base import GeneratorRuns, across_seeds, group_by_generator
 from analysis.experiments.relations import CONTROLS, KNOWLEDGE, RELATIONS, knowledge, own_quality, relation
 from analysis.figures.forest import Dot, Panel
 from analysis.figures.style import Style
@@ -27,7 +27,7 @@ from analysis.stats.metrics import Tally, tally
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
-from analysis.tables.render import Column, Entry
+from analysis.tables.render import UNKNOWN, Column, Entry, Estimate
 from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"

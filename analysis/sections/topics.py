@@ -34,23 +34,25 @@ from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRe
 class Topic(Generic[T]):
     """A section with one part per scale, from functions of the records of one scale.
 
-    `id` is the section's anchor in the page. The names of its tables' files are the scale and `stem`. `frame` is what
-    the tables show, unrounded.
+    `id` is the section's anchor in the page. The names of its tables' files are the scale and `stem`, by default `id`.
+    `frame` is what the tables show, unrounded.
     """
 
     id: str
-    stem: str
     title: str
     intro: str
     tables: Callable[[Sequence[T]], Sequence[Table]]
     frame: Callable[[Sequence[T]], pd.DataFrame]
     plots: Callable[[Sequence[T]], Sequence[Plot]] = lambda records: ()
+    stem: str = ""
 
     def write(self, records: Sequence[T], out: Path) -> Section:
         """Write the tables and figures of every scale; returns the section, without a part if there is no record."""
         parts = [
             write_part(
-                f"{slug(scale)}-{self.stem}", self.tables(group), self.frame(group), self.plots(group), out
+                f"{slug(scale)}-{self.stem or self.id}",
+                *(self.tables(group), self.frame(group), self.plots(group)),
+                out,
             )
             for scale, group in group_by_scale(records)
         ]
@@ -59,7 +61,6 @@ class Topic(Generic[T]):
 
 ACCURACY = Topic[RunRecord](
     id="accuracy",
-    stem="accuracy",
     title="Mathematics: accuracy before and after",
     intro="Whether the answers are right: the untrained model and the trained policy on the same prompts.",
     tables=lambda runs: [accuracy_table(runs)],
@@ -67,7 +68,6 @@ ACCURACY = Topic[RunRecord](
 )
 BENCHMARKS = Topic[BenchmarkCell](
     id="benchmarks",
-    stem="benchmarks",
     title="Arena-Hard, WildBench and AlpacaEval 2 by their own measures",
     intro="The tables of win rates count every verdict once. These benchmarks count the verdicts of their judges by "
     "rules of their own.",
@@ -76,7 +76,6 @@ BENCHMARKS = Topic[BenchmarkCell](
 )
 CONFOUNDS = Topic[ControlledCell](
     id="confounds",
-    stem="confounds",
     title="Judge bias: length and likelihood",
     intro="A judge that prefers longer or likelier text rewards these effects of training along with quality. Win "
     "rates at equal length and at equal surprisal under an independent language model try to remove the bias; where "
@@ -87,7 +86,6 @@ CONFOUNDS = Topic[ControlledCell](
 )
 FAULTS = Topic[RunRecord](
     id="faults",
-    stem="faults",
     title="Which faults does a reward repair?",
     intro="Where the truth is known, every response has a grade: quality, main fault, and which requested parts are "
     "right. A reward repairs a fault that its policy shows less often than the untrained model, and makes one that it "
@@ -107,7 +105,6 @@ SANITY = Topic[SanityRecord](
 )
 TRAJECTORY = Topic[RunRecord](
     id="trajectory",
-    stem="trajectory",
     title="During training: saved checkpoints, the selected and the final one",
     intro="Checkpoints were compared on separate prompts by a separate judge; the selected and the final policy were "
     "compared on the evaluation prompts alone.",
@@ -117,7 +114,6 @@ TRAJECTORY = Topic[RunRecord](
 )
 CAPABILITIES = Topic[RunRecord](
     id="capabilities",
-    stem="capabilities",
     title="Capabilities before and after training",
     intro="lm-eval's tasks: the untrained model and the trained policy on the same items.",
     tables=lambda runs: [capability_table(runs)],
@@ -125,7 +121,6 @@ CAPABILITIES = Topic[RunRecord](
 )
 REWARD_PROBE = Topic[RewardProbeRecord](
     id="reward-probe",
-    stem="reward-probe",
     title="Before any training: how each reward ranks answers of known quality",
     intro="No model was trained for these tables. If a reward ranks another answer above the right one, training on "
     "it can raise the reward without better answers.",
@@ -135,7 +130,6 @@ REWARD_PROBE = Topic[RewardProbeRecord](
 )
 SEPARATION = Topic[SeparationRecord](
     id="separation",
-    stem="separation",
     title="Before any training: which signal separates wrong responses from right ones?",
     intro="An untrained generator answered each prompt several times. A signal that is no higher for its wrong "
     "responses than for its right ones cannot lead it to right ones; length is the control.",

@@ -11,13 +11,14 @@ import pandas as pd
 from analysis.records.frames import group_runs, pairs_frame
 from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
-from analysis.stats.intervals import MIN_PROMPTS, clustered_interval, interval_excludes
+from analysis.stats.intervals import MIN_PROMPTS, UNDEFINED, clustered_interval, interval_excludes
 from analysis.stats.metrics import Tally, difference_with_interval, share_with_interval, tally
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import (
     Column,
     Entry,
+    Estimate,
     Table,
     build_table,
     format_estimate,
@@ -95,12 +96,10 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 ("after", share_with_interval(after)),
                 ("change", difference_with_interval(change)),
             ):
-                bounds = (lo, hi) if prompts > 1 else (nan, nan)
-                row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
+                row |= Estimate(value, *((lo, hi) if prompts > 1 else UNDEFINED)).columns(name)
             row["across_seeds_lo"] = across_seeds.across_seeds_lo / 100
             row["across_seeds_hi"] = across_seeds.across_seeds_hi / 100
-            row["floored"] = across_seeds.floored
-            rows.append(row)
+            rows.append(row | {"floored": across_seeds.floored})
     return pd.DataFrame(rows)
 
 
@@ -166,22 +165,19 @@ def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             cells.setdefault((*key, measured.task, measured.metric), []).append(measured)
     rows = []
     for key, seeds in cells.items():
-        lo, hi = nan, nan
+        lo, hi = UNDEFINED
         if all(one.before_items and one.after_items for one in seeds):
             changes = [np.subtract(one.after_items or [], one.before_items or []) for one in seeds]
             items = np.concatenate([np.arange(len(change)) for change in changes]).astype(object)
             lo, hi = clustered_interval(np.concatenate(changes), items)
-        stderr = {
-            "before": seeds[0].before_stderr,
-            "after": seeds[0].after_stderr if len(seeds) == 1 else None,
-        }
+        after_stderr = seeds[0].after_stderr if len(seeds) == 1 else None
         row: dict[str, Any] = dict(zip((*CELL, "task", "metric"), key, strict=True))
         row |= {"seeds": len(seeds), "items": seeds[0].n}
-        for side, error in stderr.items():
+        for side, error in (("before", seeds[0].before_stderr), ("after", after_stderr)):
             row[side] = float(np.mean([getattr(one, side) for one in seeds]))
             row[f"{side}_stderr"] = nan if error is None else error
-        change = float(np.mean([one.after - one.before for one in seeds]))
-        rows.append(row | {"change": change, "change_lo": lo, "change_hi": hi})
+        change = Estimate(float(np.mean([one.after - one.before for one in seeds])), lo, hi)
+        rows.append(row | change.columns("change"))
     return pd.DataFrame(rows)
 
 

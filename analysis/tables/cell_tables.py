@@ -15,12 +15,13 @@ from analysis.records.names import (
     regime_name,
     sort_names,
 )
+from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import SeedSpread
 from analysis.tables.cells import Cell, place
 from analysis.tables.controls import Controls
-from analysis.tables.render import Entry, Table, format_estimate, format_percent, group_rows, slug
+from analysis.tables.render import Entry, Estimate, Table, format_estimate, format_percent, group_rows, slug
 
 NOT_RUN = Entry("-")
 FEW = "°"
@@ -108,6 +109,12 @@ def rate_entry(win: WinRate | None) -> Entry:
         return NOT_RUN
     marks = (f" {FEW}" if win.few else "") + (f" {OPEN}" if win.open else "")
     return Entry(f"{format_estimate(win.rate, win.lo, win.hi)}{marks}", bold=not is_undecided(win))
+
+
+def difference_entry(change: Contrast) -> Entry:
+    """A difference of win rates with its interval over prompts, such as +5.2 [1.1, 9.3]; n/a without a prompt."""
+    bold = interval_excludes(change.lo, change.hi, 0, change.prompts, decimals=1)
+    return Entry(Estimate(change.difference, change.lo, change.hi).text(1), bold)
 
 
 def quality_entry(cell: Cell) -> Entry:

@@ -8,7 +8,7 @@ width of LaTeX's `article`.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -140,10 +140,8 @@ def _block(table: Table, part: Sequence[int], widths: Sequence[float], caption: 
     return "\n".join([rf"\begin{{{kind}}}{{{types}}}", *lines, rf"\end{{{kind}}}"])
 
 
-def _rows(table: Table) -> Iterator[Row]:
-    """The rows of all groups."""
-    for group in table.groups:
-        yield from group
+def _rows(table: Table) -> list[Row]:
+    return [row for group in table.groups for row in group]
 
 
 def count_keys(table: Table) -> int:

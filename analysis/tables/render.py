@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isnan
-from typing import Any, Generic, TypeVar
+from math import isnan, nan
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -22,6 +22,28 @@ class Entry:
     bold: bool = False
 
 
+class Estimate(NamedTuple):
+    """A value with the bounds of its 95 % interval, NaN if they are unknown."""
+
+    value: float
+    lo: float = nan
+    hi: float = nan
+
+    @property
+    def percent(self) -> "Estimate":
+        """The same in percent."""
+        return Estimate(100 * self.value, 100 * self.lo, 100 * self.hi)
+
+    def text(self, decimals: int = 3, sign: str = "+") -> str:
+        """The value with its interval, such as +0.120 [0.080, 0.160]; n/a if it is unknown."""
+        return "n/a" if isnan(self.value) else format_estimate(*self, decimals, sign)
+
+    def columns(self, name: str) -> dict[str, float]:
+        """The columns `name`, `name_lo` and `name_hi` of a row."""
+        return {name: self.value, f"{name}_lo": self.lo, f"{name}_hi": self.hi}
+
+
+UNKNOWN = Estimate(nan)
 Row = Sequence[Entry]
 Item = TypeVar("Item")
 

@@ -26,7 +26,7 @@ from analysis.stats.metrics import Tally, is_undecided, known_mean, tally, win_r
 from analysis.stats.seeds import across_seeds
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.judging.judges import order_columns, rate_of
-from analysis.tables.render import Entry, Table, format_estimate
+from analysis.tables.render import Entry, Estimate, Table, format_estimate
 from cme.records import CheckpointResult, RunRecord, Trajectory, majority_verdicts
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
@@ -57,9 +57,8 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 def start_measures(paths: Sequence[Trajectory]) -> dict[str, float]:
     """The start's measures: win rate 50 % by definition, and its quality with the interval over prompts."""
     quality = np.concatenate([quality_column(path.start_quality, path) for path in paths])
-    lo, hi = clustered_interval(quality, selection_prompts(paths))
-    win = {"win_rate": 50.0, "win_rate_lo": 50.0, "win_rate_hi": 50.0}
-    return win | {"quality": known_mean(quality), "quality_lo": lo, "quality_hi": hi}
+    win = Estimate(50.0, 50.0, 50.0)
+    return win.columns("win_rate") | mean_estimate(quality, selection_prompts(paths)).columns("quality")
 
 
 def checkpoint_measures(checkpoints: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, float]:
@@ -78,22 +77,18 @@ def checkpoint_measures(checkpoints: Sequence[tuple[Trajectory, CheckpointResult
     prompts = selection_prompts([path for path, _ in checkpoints])
     quality = np.concatenate([quality_column(checkpoint.quality, path) for path, checkpoint in checkpoints])
     gain = quality - np.concatenate([quality_column(path.start_quality, path) for path, _ in checkpoints])
-    quality_lo, quality_hi = clustered_interval(quality, prompts)
-    gain_lo, gain_hi = clustered_interval(gain, prompts)
+    counts = {"win_rate_open": win.open, "unscored": win.unscored, "half_scored": win.half_scored}
     return {
-        "win_rate": win.rate,
-        "win_rate_lo": win.lo,
-        "win_rate_hi": win.hi,
-        "win_rate_open": win.open,
-        "unscored": win.unscored,
-        "half_scored": win.half_scored,
-        "quality": known_mean(quality),
-        "quality_lo": quality_lo,
-        "quality_hi": quality_hi,
-        "gain": known_mean(gain),
-        "gain_lo": gain_lo,
-        "gain_hi": gain_hi,
+        **Estimate(win.rate, win.lo, win.hi).columns("win_rate"),
+        **counts,
+        **mean_estimate(quality, prompts).columns("quality"),
+        **mean_estimate(gain, prompts).columns("gain"),
     }
+
+
+def mean_estimate(values: Floats, prompts: NDArray[np.object_]) -> Estimate:
+    """The mean of the known values with its interval over prompts."""
+    return Estimate(known_mean(values), *clustered_interval(values, prompts))
 
 
 def selection_prompts(paths: Sequence[Trajectory]) -> NDArray[np.object_]:

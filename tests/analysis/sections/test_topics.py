@@ -35,7 +35,7 @@ def test_a_topic_writes_one_part_per_scale(
     section = topic.write([run, replace(run, scale="laptop", run_id="other")], tmp_path)
     assert section.id == topic.id and [len(part.tables) for part in section.parts] == [1, 1]
     for scale in ("miniature", "laptop"):
-        stem = tmp_path / "tables" / f"{scale}-{topic.stem}"
+        stem = tmp_path / "tables" / f"{scale}-{topic.stem or topic.id}"
         assert len(pd.read_csv(stem.with_suffix(".csv"))) == rows
         assert f"scale: {scale}" in stem.with_suffix(".md").read_text()
         for figure in figures:
