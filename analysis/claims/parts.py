@@ -24,7 +24,7 @@ class Part:
         freedom: Degrees of freedom of the interval.
         insensitive: Why the comparison could not have come out otherwise; empty if it could.
         controlled: Whether a control has shown that it could; False where the truth is unknown.
-        floored: Whether the seeds' part of the interval is at its floor (see `stats.metrics.Component`).
+        floored: Whether the seeds' part of the interval is at its floor (see `stats.seeds.Component`).
         by_build: The estimate for each build of the checkpoints; empty if the measure does not tell them apart.
     """
 

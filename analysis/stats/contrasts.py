@@ -30,7 +30,7 @@ class Contrast:
     prompts and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
     probability, in percent, that on a random prompt a random seed of the first method gets more points than one of the
     second, equal points counting half (Agarwal et al. 2021, prompts as tasks). `freedom` has the degrees of freedom of
-    the widest interval. `floored`: the seeds' part of it is at its floor, as in `metrics.Component`.
+    the widest interval. `floored`: the seeds' part of it is at its floor, as in `seeds.Component`.
     """
 
     prompts: int

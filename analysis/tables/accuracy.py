@@ -75,7 +75,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts that keep the
     seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
     bounds the change over seeds and prompts together; NaN below MIN_SEEDS. `floored`: the seeds' part of it is at its
-    floor, as in `metrics.Component`.
+    floor, as in `seeds.Component`.
     """
     rows = []
     for key, runs in accuracy_cells(records).items():

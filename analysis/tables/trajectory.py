@@ -152,7 +152,7 @@ def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tall
 def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float, bool]:
     """The mean of `greedy_changes` with its 95 % interval over prompts and seeds together; NaN below MIN_SEEDS.
 
-    Last, whether the seeds' part of the interval is at its floor, as in `metrics.Component`.
+    Last, whether the seeds' part of the interval is at its floor, as in `seeds.Component`.
     """
     change = greedy_changes(runs, origin)
     half, component = across_seeds(change)

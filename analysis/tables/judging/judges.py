@@ -23,6 +23,7 @@ from analysis.tables.render import (
     Table,
     build_table,
     format_estimate,
+    format_interval,
     format_percent,
     rows_by,
     slug,
@@ -159,7 +160,7 @@ def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> lis
         win = check.win
         bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)} %"
         unsure = f"; with the unscored verdicts it could be {bounds}" if win.open else ""
-        rate = format_estimate(win.rate, win.lo, win.hi).replace(" ", " % ", 1)
+        rate = f"{format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
         sentences.append(
             f"{judge_subject(record, check.judge, runs)} fails its sanity check against {check.opponent} "
             f"({record.generator_checkpoint}): win rate {rate}{unsure}."
