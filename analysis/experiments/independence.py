@@ -14,8 +14,8 @@ import pandas as pd
 from analysis.experiments.base import Experiment, file_name
 from analysis.experiments.facts import ALL, GROUPS, MARGIN, UNTRAINED, Facts, FactTest, arm_of
 from analysis.experiments.relations import RELATIONS
+from analysis.experiments.verifier_sweep import outcome_table
 from analysis.experiments.verifiers import (
-    QUALITY_COLUMNS,
     GeneratorOutcomes,
     gain_panel,
     quality_views,
@@ -151,16 +151,6 @@ def share_figure(view: IndependenceView) -> Iterator[Plot]:
     yield Plot(file_name("facts", scale), caption, forest(title, [Block("", rows, panels, share_x=True)], {}))
 
 
-def outcome_table(view: IndependenceView) -> Iterator[Table]:
-    """The results of training, one row per verifier."""
-    yield build_table(
-        name=file_name(view.scale, view.generator),
-        title=f"Training with each verifier ({view.where}, judge: {judge_label(view.judge)})",
-        columns=QUALITY_COLUMNS,
-        groups=[view.outcomes],
-    )
-
-
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     """The policy's gain and its win rate, one row per verifier."""
     panels = [gain_panel("policy's gain in true quality (-1 to 1)", view.outcomes), win_panel(view.outcomes)]
@@ -202,7 +192,7 @@ INDEPENDENCE = Experiment(
         "verdict."
     ),
     views=views,
-    tables=(fact_test_table, share_table, outcome_table),
+    tables=(fact_test_table, share_table, lambda view: [outcome_table(view, "Training with each verifier")]),
     figures=(share_figure, outcome_plot),
     frame=frame,
 )

@@ -1,6 +1,6 @@
 """Columns, tables and figures from which an experiment on methods chooses; `ablations` has the shortest examples."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,22 +176,20 @@ def baseline_table(view: JudgedMethods) -> Iterator[Table]:
         yield replace(table, title=title, header=header)
 
 
-def evidence(view: JudgedMethods) -> Iterator[Table]:
+def evidence(view: JudgedMethods) -> list[Table]:
     """The counts and tests behind the win rates."""
-    if view.cells:
-        yield evidence_table(view.cells)
+    return [evidence_table(view.cells)] if view.cells else []
 
 
-def seeds(view: JudgedMethods) -> Iterator[Table]:
+def seeds(view: JudgedMethods) -> list[Table]:
     """The win rates of single seeds."""
-    if view.cells:
-        yield seed_table(view.cells)
+    return [seed_table(view.cells)] if view.cells else []
 
 
-def win_rates(view: JudgedMethods) -> Iterator[Plot]:
+def win_rates(view: JudgedMethods) -> list[Plot]:
     """The win rates with intervals, a panel per family."""
-    if view.cells:
-        yield win_rate_plot(view.cells, f"{view.methods.subject}: win rates", controls_of(view.cells))
+    title = f"{view.methods.subject}: win rates"
+    return [win_rate_plot(view.cells, title, controls_of(view.cells))] if view.cells else []
 
 
 def training(view: JudgedMethods) -> Iterator[Plot]:
@@ -222,8 +220,8 @@ def compare_methods(
     question: str,
     methods: Methods,
     columns: Sequence[MethodColumn] = (),
-    tables: Sequence[Callable[[JudgedMethods], Iterator[Table]]] = (baseline_table, evidence),
-    figures: Sequence[Callable[[JudgedMethods], Iterator[Plot]]] = (win_rates, training),
+    tables: Sequence[Callable[[JudgedMethods], Iterable[Table]]] = (baseline_table, evidence),
+    figures: Sequence[Callable[[JudgedMethods], Iterable[Plot]]] = (win_rates, training),
     appendices: Sequence[Callable[[Sequence[JudgedMethods], Path], Part]] = (),
 ) -> Experiment[JudgedMethods]:
     """An experiment that compares methods: the win rates with these further columns, then `tables`."""

@@ -118,15 +118,18 @@ def claim_verdict(difference: Contrast) -> str:
     return "refuted here" if difference.across_seeds_hi < 0 else "not supported"
 
 
+def outcome_table(view: GeneratorOutcomes, title: str, notes: Sequence[str] = ()) -> Table:
+    """The results of one generator on instructions, one row per verifier."""
+    where = f"({view.where}, judge: {judge_label(view.judge)})"
+    return build_table(
+        file_name(view.scale, view.generator), f"{title} {where}", QUALITY_COLUMNS, [view.outcomes], notes
+    )
+
+
 def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
     """The results on instructions, one row per verifier, from the least able to the most able."""
-    yield build_table(
-        name=file_name(view.scale, view.generator),
-        title=f"Verifiers by their own capability ({view.where}, judge: {judge_label(view.judge)})",
-        columns=QUALITY_COLUMNS,
-        groups=[view.outcomes],
-        notes=[knowledge_effect(view.outcomes), ability(view.outcomes)],
-    )
+    notes = [knowledge_effect(view.outcomes), ability(view.outcomes)]
+    yield outcome_table(view, "Verifiers by their own capability", notes)
 
 
 def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:

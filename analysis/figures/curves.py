@@ -11,13 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, add_legend, method_styles
-from analysis.records.frames import WINDOW
+from analysis.records.frames import WINDOW, method_rewards
 from analysis.records.names import (
     REGIMES,
-    REWARDS,
     family_name,
-    natural_key,
-    order_key,
     regime_name,
     sort_names,
 )
@@ -59,12 +56,6 @@ def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:
         known.groupby("run_id")[column].rolling(WINDOW, center=True, min_periods=1).mean().unstack("run_id")
     )
     return pd.DataFrame({"mean": smooth.mean(axis=1), "low": smooth.min(axis=1), "high": smooth.max(axis=1)})
-
-
-def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
-    """Each method's reward, ordered by reward, then by name."""
-    pairs = set(zip(runs["method"], runs["reward"], strict=True))
-    return dict(sorted(pairs, key=lambda pair: (order_key(pair[1], REWARDS), natural_key(pair[0]))))
 
 
 def styles_by_method(runs: pd.DataFrame) -> dict[str, Style]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import RC, WIDTH, Plot, Style, add_legend
 from analysis.figures.win_rates import builds_note
+from analysis.records.frames import method_rewards
 from analysis.records.names import REGIMES, method_names, regime_name, sort_names
 from analysis.tables.faults import (
     CUT,
@@ -16,7 +17,6 @@ from analysis.tables.faults import (
     UNTRAINED,
     fault_frame,
     measure_name,
-    ordered_methods,
     over_families,
     side_means,
 )
@@ -43,7 +43,7 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
     frame = over_families(fault_frame(runs))
     frame = frame[frame["topic"] == "fault"]
     faults = sort_names(frame["measure"], FAULTS)
-    rows = [UNTRAINED, CUT, *ordered_methods(frame)]
+    rows = [UNTRAINED, CUT, *method_rewards(frame)]
     regimes = sort_names(frame["regime"], REGIMES)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")

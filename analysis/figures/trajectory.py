@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.curves import method_rewards, place_grid, styles_by_method
+from analysis.figures.curves import place_grid, styles_by_method
 from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
+from analysis.records.frames import method_rewards
 from analysis.records.names import judge_label
 from analysis.tables.render import slug
 from analysis.tables.trajectory import (

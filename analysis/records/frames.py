@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.ceiling import true_quality
-from analysis.records.names import method_names
+from analysis.records.names import REWARDS, method_names, natural_key, order_key
 from analysis.records.read import Records
 from cme.records import RunRecord, judge_name, points, scores
 
@@ -146,6 +146,12 @@ def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         return ((run.stopped is not None, *row) for row in zip(*columns, strict=True))
 
     return _collect(records, ("stopped", *HISTORY), rows, {"stopped": bool} | dict.fromkeys(HISTORY, float))
+
+
+def method_rewards(frame: pd.DataFrame) -> dict[str, str]:
+    """Each method's reward, ordered by reward, then by name."""
+    pairs = set(zip(frame["method"], frame["reward"], strict=True))
+    return dict(sorted(pairs, key=lambda pair: (order_key(pair[1], REWARDS), natural_key(pair[0]))))
 
 
 def group_runs(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import Frames
-from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, regime_name, sort_names
+from analysis.records.frames import Frames, method_rewards
+from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
 from analysis.tables.render import Entry, Row, Table, slug
@@ -152,7 +152,7 @@ def topic_table(
             means = side_means(of_regime, side)
             texts = [f"{means[m]:.{decimals}f}" if m in means else "-" for m in measures]
             rows.append([Entry(text) for text in ("" if rows else regime_name(regime), label, *texts)])
-        for method in ordered_methods(of_regime):
+        for method in method_rewards(of_regime):
             own = of_regime[of_regime["method"] == method]
             by_measure = {row["measure"]: row for row in own.to_dict("records")}
             entries = [change_entry(by_measure.get(measure), decimals) for measure in measures]
@@ -168,12 +168,6 @@ def side_means(frame: pd.DataFrame, side: str) -> dict[str, float]:
         str(measure): float(np.average(own[side], weights=own["values"]))
         for measure, own in frame.groupby("measure", sort=False)
     }
-
-
-def ordered_methods(frame: pd.DataFrame) -> list[str]:
-    """The methods in the order of their rewards."""
-    rewards = dict(zip(frame["method"], frame["reward"], strict=True))
-    return sorted(rewards, key=lambda method: (order_key(rewards[method], REWARDS), natural_key(method)))
 
 
 def change_entry(row: dict[Any, Any] | None, decimals: int) -> Entry:
