@@ -39,6 +39,14 @@ def reads_positions(model: PreTrainedModel) -> bool:
     return "position_ids" in inspect.signature(type(model.get_decoder()).forward).parameters
 
 
+def padding_shifts_positions(model: PreTrainedModel) -> bool:
+    """Whether padding on the left may change what a model computes, unless it is told the positions.
+
+    It does not with rotary positions, where only distances count, except across the switch of `longrope`.
+    """
+    return not config_field(model, "rope_parameters") or short_length(model) is not None
+
+
 def has_rounded_weights(model: PreTrainedModel) -> bool:
     """Whether some of the weights are stored as integers (quantization)."""
     return any(not weight.is_floating_point() for weight in model.parameters())

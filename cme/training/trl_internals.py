@@ -13,7 +13,12 @@ from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
-from cme.models.architecture import context_length, reads_positions, short_length
+from cme.models.architecture import (
+    context_length,
+    padding_shifts_positions,
+    reads_positions,
+    short_length,
+)
 from cme.models.generation import can_repeat_prompts, decode, row_groups, sample
 from cme.rewards.checked_reward import CheckedReward
 from cme.runtime import distributed
@@ -168,6 +173,9 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             and reads_positions(model)
             and can_repeat_prompts(model)
         )
+        if not shares_prompts and not padding_shifts_positions(self.model):
+            arguments = (model, input_ids, attention_mask, logits_to_keep)
+            return super()._get_per_token_logps_and_entropies(*arguments, **others)
         if not shares_prompts:
             router_losses = []
 
