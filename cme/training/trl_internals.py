@@ -35,7 +35,7 @@ VOCABULARY_TILE = 2048
 
 
 def compute_alone(
-    compute: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
+    compute: Callable[[torch.Tensor, torch.Tensor, int], list[torch.Tensor]],
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     columns: int,
@@ -44,22 +44,23 @@ def compute_alone(
     """Values (B, C, ...) of the last C columns of rows (B, T), each as `model` has them for the row alone.
 
     TRL pads prompts on the left and passes no positions, which moves those of GPT-2. `compute` receives rows (N, W)
-    with all padding behind them, where no token of a causal model sees it, and returns values (N, W-1, ...) of all
-    columns but the first. With `longrope`, it receives rows on one side of the switch of factors at a time.
+    with all padding behind them, where no token of a causal model sees it, and returns values (N, K, ...) of their last
+    K columns. With `longrope`, it receives rows on one side of the switch of factors at a time.
     """
     short, width = short_length(model), input_ids.shape[1]
     left = attention_mask.argmax(1, keepdim=True)  # (B, 1)
     moved = (torch.arange(width, device=left.device) + left) % width
     ids, mask = input_ids.gather(1, moved), attention_mask.gather(1, moved)
     lengths = mask.sum(1)
-    wanted = torch.arange(width - columns, width, device=left.device) - left - 1  # (B, C)
+    wanted = torch.arange(width - columns, width, device=left.device) - left  # (B, C)
     is_long = lengths > (width if short is None else short)
     order, parts = [], []
     for rows in (side.nonzero()[:, 0] for side in (~is_long, is_long) if side.any()):
-        longest = int(lengths[rows].max())
-        values = compute(ids[rows, :longest], mask[rows, :longest])
-        places = torch.arange(len(rows), device=rows.device)[:, None], wanted[rows].clamp(max=longest - 2)
-        parts.append([value[places] for value in values])
+        longest, first = int(lengths[rows].max()), int(wanted[rows].min())
+        values = compute(ids[rows, :longest], mask[rows, :longest], longest - first)
+        row = torch.arange(len(rows), device=rows.device)[:, None]
+        column = (wanted[rows] - first).clamp(max=longest - first - 1)
+        parts.append([value[row, column] for value in values])
         order.append(rows)
     back = torch.cat(order).argsort()
     return [torch.cat(part)[back] for part in zip(*parts, strict=True)]
@@ -179,9 +180,9 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         if not shares_prompts:
             router_losses = []
 
-            def by_trl(ids: torch.Tensor, given: torch.Tensor) -> list[torch.Tensor]:
+            def by_trl(ids: torch.Tensor, given: torch.Tensor, last: int) -> list[torch.Tensor]:
                 compute = super(PromptTrainer, self)._get_per_token_logps_and_entropies
-                *values, router_loss = compute(model, ids, given, ids.shape[1] - 1, **others)
+                *values, router_loss = compute(model, ids, given, last, **others)
                 router_losses.append(router_loss)
                 return [value for value in values if value is not None]
 
@@ -288,9 +289,8 @@ class MonitoredDistillationTrainer(DistillationTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Hidden states (B, C, d) of policy or verifier that predict the last C tokens of B rows."""
 
-        def by_trl(ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-            states = super(MonitoredDistillationTrainer, self)._get_last_hidden_state
-            return [states(model, ids, mask, ids.shape[1] - 1)]
+        def by_trl(ids: torch.Tensor, mask: torch.Tensor, last: int) -> list[torch.Tensor]:
+            return [super(MonitoredDistillationTrainer, self)._get_last_hidden_state(model, ids, mask, last)]
 
         [states] = compute_alone(by_trl, input_ids, attention_mask, logits_to_keep, model)
         return states
