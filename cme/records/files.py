@@ -133,7 +133,7 @@ def record_files(directories: Iterable[Path], name: str) -> list[Path]:
         if not directory.is_dir():
             raise FileNotFoundError(f"{directory} is not a directory")
         files |= {
-            path.resolve()
+            Path(os.path.realpath(path))  # `resolve` raises RuntimeError for a link to itself
             for path in directory.rglob(f"*{name}")
             if path.name == name or path.name.endswith(f".{name}")
         }

@@ -26,13 +26,14 @@ def check_name(field: str, name: str) -> None:
 def check_links(folder: Path) -> None:
     """Raise ValueError for a link in a folder that leads out of it: what is written there would be elsewhere.
 
-    Those that W&B makes in its own folders, to its logs, are not followed.
+    Those that W&B makes in its own folders, to its logs, are not followed. A link to itself leads nowhere.
     """
-    inside = folder.resolve()
+    inside = os.path.realpath(folder)  # `resolve` raises RuntimeError for a link to itself
     for path in sorted(folder.rglob("*")):
         of_tracker = "wandb" in path.relative_to(folder).parts[:-1]
-        if path.is_symlink() and not of_tracker and not path.resolve().is_relative_to(inside):
-            raise ValueError(f"{path} is a link to {path.resolve()}, outside of {folder}; delete the link")
+        target = Path(os.path.realpath(path))
+        if path.is_symlink() and not of_tracker and not target.is_relative_to(inside):
+            raise ValueError(f"{path} is a link to {target}, outside of {folder}; delete the link")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from cme.grading import answers
 from cme.models import chat, template_variables
 from cme.runtime import shipped
 from cme.runtime.secrets import SECRET_NAME
-from experiments.config.settings import Component, neutral, setting
+from experiments.config.settings import MOST_TOKENS, Component, neutral, setting
 from experiments.config.trainers import TRAINERS
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ class Data:
     train_prompts: int = setting(help="number of training prompts", above=0)
     eval_prompts: int = setting(help="number of evaluation prompts", above=0, stage="responses")
     seed: int = setting(0, help="seed of the sample of prompts", at_least=0)
-    max_new_tokens: int = neutral(2048, help="evaluation.max_new_tokens at scale=paper", above=0)
+    max_new_tokens: int = neutral(
+        2048, help="evaluation.max_new_tokens at scale=paper", above=0, at_most=MOST_TOKENS
+    )
 
 
 @dataclass
@@ -101,7 +103,9 @@ class Guard:
 class Evaluation:
     """Comparison of greedy responses to the evaluation prompts with those of the untrained model."""
 
-    max_new_tokens: int = setting(help="tokens per response at most", above=0, stage="responses")
+    max_new_tokens: int = setting(
+        help="tokens per response at most", above=0, at_most=MOST_TOKENS, stage="responses"
+    )
     batch_size: int = neutral(help="prompts per batch", above=0)
     both_orders: bool = setting(True, help="whether each pair is judged in both orders", stage="evaluation")
     stop: StopRule = setting(

@@ -13,6 +13,8 @@ else:
 
 Stage = Literal["training", "responses", "evaluation"]
 """The stages of a run in their order; `evaluation` is judging, checkpoint selection and capabilities."""
+MOST_TOKENS = 1_000_000
+"""Longest response that a run can ask for, beyond the context of any model here: memory is reserved for its tokens."""
 COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cme.runtime import distributed
 from cme.runtime.extras import install_command
-from experiments.config.settings import Component, neutral, setting
+from experiments.config.settings import MOST_TOKENS, Component, neutral, setting
 
 if TYPE_CHECKING:
     from experiments.config.runs import Run
@@ -94,7 +94,7 @@ class Sampling:
     """How a model is sampled."""
 
     temperature: float = setting(help="sampling temperature", at_least=0)
-    max_new_tokens: int = setting(help="tokens per response at most", above=0)
+    max_new_tokens: int = setting(help="tokens per response at most", above=0, at_most=MOST_TOKENS)
     batch_size: int = setting(help="prompts per batch; changes the responses of a seed", above=0)
 
 
@@ -117,7 +117,7 @@ class Grpo(Optimization):
     steps_per_generation: int = setting(1, help="batches per sampling", above=0)
     num_generations: int = setting(8, help="completions per prompt, which form a group", at_least=2)
     num_iterations: int = setting(1, help="updates per sampled batch", at_least=1)
-    max_completion_length: int = setting(help="tokens per completion at most", above=0)
+    max_completion_length: int = setting(help="tokens per completion at most", above=0, at_most=MOST_TOKENS)
     mask_truncated_completions: bool = setting(False, help="whether the loss excludes unfinished completions")
     temperature: float = setting(1.0, help="sampling temperature", above=0)
     top_p: float = setting(1.0, help="probability mass of nucleus sampling", above=0, at_most=1)
@@ -241,7 +241,7 @@ class Distillation(Optimization):
         at_most=1,
     )
     temperature: float = setting(1.0, help="temperature of the sampling and of the loss", above=0)
-    max_completion_length: int = setting(help="tokens per completion at most", above=0)
+    max_completion_length: int = setting(help="tokens per completion at most", above=0, at_most=MOST_TOKENS)
 
 
 @dataclass

@@ -38,6 +38,8 @@ LOADERS: dict[str, dict[str, Any]] = {
 UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
 LARGEST = LARGEST_COUNT
 """Integers beyond it are not exact where numbers are floating-point, and too large for tensors from 2**63 on."""
+LONGEST_ID = 200
+"""Bytes of a run's id: file systems allow 255 in a name, and temporary files add to it."""
 
 
 class BadConfig(ValueError):
@@ -166,6 +168,13 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     if not run.generator.strip():
         raise BadConfig(f"generator={run.generator!r}; it must be the name of a checkpoint")
     components = _components(run)
+    for name in ("path", "eval_path"):
+        file = vars(run.data)[name]
+        if file is not None and file not in run.data.source.arguments.values():
+            raise BadConfig(
+                f"data.{name}={file} has no effect with data={run.data.name}, which does not read it; use data=file or "
+                f"data=instruction_following, or data.source.{name} with data that have this field"
+            )
     try:
         for path, value, declared in declared_values(run):
             if value is not None and declared.choices and value not in declared.choices:
@@ -185,6 +194,11 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
     _check_answers(run, components)
     _check_judges(run, components)
+    if (size := len(run.run_id.encode())) > LONGEST_ID:
+        raise BadConfig(
+            f"the run's folder would be named {run.run_id[:40]}..., {size} bytes; use shorter names of family, reward "
+            f"and verifier, so that it has at most {LONGEST_ID}"
+        )
     warnings = [
         f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
         for path, judge in identity.reward_judges(run).items()

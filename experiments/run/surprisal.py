@@ -162,7 +162,11 @@ def main(arguments: Sequence[str], prog: str) -> int:
     quiet_libraries()
     load = lru_cache(maxsize=1)(load_model)  # records come by family, so a model is seldom loaded twice
     counts = {"measured": 0, "measured before": 0, "without an independent model": 0}
-    for path in record_files(options.records or [RUNS], "record.json"):
+    folders = options.records or [RUNS]
+    paths = record_files(folders, "record.json")
+    if not paths:
+        raise ValueError(f"no file named record.json or *.record.json under {', '.join(map(str, folders))}")
+    for path in paths:
         before = read_record(path)
         after = measure_surprisal(before, options.model, load)
         if after is not before:

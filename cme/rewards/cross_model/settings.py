@@ -55,7 +55,8 @@ class VerifierSettings:
             choices, value = get_args(field.type), vars(self)[field.name]
             if get_origin(field.type) is Literal and value not in choices:
                 raise ValueError(f"{field.name}={value}; it must be one of {', '.join(choices)}")
-        if not self.verifier or not all(isinstance(name, str) for name in self.verifier):
+        listed = isinstance(self.verifier, str | Sequence)  # a text is the list of its letters
+        if not listed or not self.verifier or not all(isinstance(name, str) for name in self.verifier):
             raise ValueError(
                 f"verifier={self.verifier}; it must be the name of a checkpoint, or a list of names"
             )

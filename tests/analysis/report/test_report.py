@@ -147,6 +147,16 @@ def test_missing_records_give_one_sentence_and_code_2(tmp_path, capsys, missing)
     assert printed.out == "" and printed.err.count("\n") == 1 and str(tmp_path) in printed.err
 
 
+@pytest.mark.parametrize("place", ["loop", "records/record.json"])
+def test_a_link_to_itself_gives_one_sentence(tmp_path, capsys, place):
+    link = tmp_path / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(link)
+    assert main([str(link if place == "loop" else link.parent)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and str(link) in printed.err
+
+
 def test_the_policy_names_the_digests_of_the_style_and_the_script(report):
     html = report.read_text()
     allowed = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', html)[1].replace("&#39;", "'")

@@ -77,6 +77,13 @@ BAD = [
     (["evaluation.max_new_tokens=99999999999999999999"], ["evaluation.max_new_tokens=99999999999999999999", "at most"]),
     (["reward=cme_rank", "reward.num_generations=4"], ["reward.num_generations=4", "trainer.num_generations=8"]),
     (["reward=cme_length", "reward.num_generations=16"], ["reward.num_generations=16", "trainer.num_generations=8"]),
+    *(([f"{field}=2000000"], [f"{field}=2000000; it must be above 0 and at most 1000000"])
+      for field in ("evaluation.max_new_tokens", "trainer.max_completion_length")),
+    *(([f"data.{field}=mine.jsonl"], [f"data.{field}=mine.jsonl has no effect with data=world", "use data=file"])
+      for field in ("path", "eval_path")),
+    (["data=math", "data.path=mine.jsonl", "scale=paper"], ["data.path=mine.jsonl has no effect", "data.source.path"]),
+    ([f"verifier.name={'x' * 200}"], ["the run's folder would be named miniature", "bytes; use shorter names"]),
+    (["reward.verifier=5"], ["verifier=5; it must be the name of a checkpoint, or a list of names"]),
     (["verifier.checkpoint=5"], ["verifier.checkpoint=5", "name of a checkpoint"]),
     (["generator=''"], ["generator=''", "name of a checkpoint"]),
     *(([*group, f"{field}={value}"], [f"{field.lstrip('+')}", f"{value}; it must be a finite number"])

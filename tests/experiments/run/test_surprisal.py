@@ -156,6 +156,8 @@ def test_a_run_without_a_held_out_verifier_is_counted(
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'} is not a directory\n"
+    assert main(["measure", str(tmp_path)]) == 2
+    assert f"no file named record.json or *.record.json under {tmp_path}" in capsys.readouterr().err
     (tmp_path / "record.json").write_text("{}")
     assert main(["measure", str(tmp_path)]) == 2
     assert "is not a readable record" in capsys.readouterr().err

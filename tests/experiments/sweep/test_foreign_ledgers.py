@@ -273,4 +273,5 @@ def test_a_link_out_of_the_folder_is_refused(
     assert main(["resume", where]) == 2
     assert f"{runs / name} is a link to {outside}" in capsys.readouterr().err
     (runs / name).unlink()
+    (runs / name).symlink_to(runs / name)  # it leads nowhere
     check_links(runs)
