@@ -39,12 +39,18 @@ def reads_positions(model: PreTrainedModel) -> bool:
     return "position_ids" in inspect.signature(type(model.get_decoder()).forward).parameters
 
 
-def padding_shifts_positions(model: PreTrainedModel) -> bool:
-    """Whether padding on the left may change what a model computes, unless it is told the positions.
+def keeps_keys_and_values(model: PreTrainedModel) -> bool:
+    """Whether a model takes a cache of keys and values. RWKV, Mamba and xLSTM take a state of their own."""
+    return "past_key_values" in inspect.signature(type(model.get_decoder()).forward).parameters
 
-    It does not with rotary positions, where only distances count, except across the switch of `longrope`.
+
+def padding_shifts_positions(model: PreTrainedModel) -> bool:
+    """Whether padding on the left may change what attention computes, unless the model is told the positions.
+
+    It does not with rotary positions, where only distances count, unless the longest row decides on their frequencies.
     """
-    return not config_field(model, "rope_parameters") or short_length(model) is not None
+    rope: dict[str, Any] = config_field(model, "rope_parameters") or {}
+    return not rope or rope.get("rope_type") in ("longrope", "dynamic")
 
 
 def has_rounded_weights(model: PreTrainedModel) -> bool:

@@ -28,7 +28,7 @@ from transformers import (
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from cme.models import chat
-from cme.models.architecture import reads_positions, short_length
+from cme.models.architecture import keeps_keys_and_values, reads_positions, short_length
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
@@ -195,7 +195,9 @@ def can_repeat_prompts(model: PreTrainedModel) -> bool:
     Models with recurrent layers, such as Mamba, keep more.
     """
     layers = DynamicCache(config=model.config).layers
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return keeps_keys_and_values(model) and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+    )
 
 
 @torch.no_grad()

@@ -174,7 +174,8 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             and reads_positions(model)
             and can_repeat_prompts(model)
         )
-        if not shares_prompts and not padding_shifts_positions(self.model):
+        # the recurrence of RecurrentGemma begins at position 0, which padding on the left has, too
+        if not shares_prompts and can_repeat_prompts(self.model) and not padding_shifts_positions(self.model):
             arguments = (model, input_ids, attention_mask, logits_to_keep)
             return super()._get_per_token_logps_and_entropies(*arguments, **others)
         if not shares_prompts:

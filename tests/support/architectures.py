@@ -91,6 +91,14 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mamba": lambda: transformers.MambaConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=2, state_size=4
     ),
+    "recurrent_gemma": lambda: transformers.RecurrentGemmaConfig(
+        **WIDE | {"num_hidden_layers": 3},
+        lru_width=16,
+        attention_window_size=8,
+        logits_soft_cap=1e4,  # none in effect, since TRL's head does not know this one
+        head_dim=8,
+        num_key_value_heads=1,
+    ),
 }
 
 

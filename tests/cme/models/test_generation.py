@@ -11,7 +11,7 @@ import torch
 from architectures import CONFIGS, greedy, random_model
 from scipy import stats
 from scripted import forced, logits_of, published_copy
-from transformers import GenerationConfig
+from transformers import GenerationConfig, RwkvConfig, RwkvForCausalLM
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint, load, stop_ids
@@ -83,6 +83,16 @@ def test_a_response_does_not_depend_on_the_other_rows(
     prompts = [[rng.randrange(3, 40) for _ in range(n)] for n in (1, 4, 9, 9, 12, 13, 18)]
     decoding = GenerationConfig(**decoding_fields(0.0, 6, [40]), pad_token_id=0)
     assert generation._generate_batch(model, prompts, decoding) == [greedy(model, p, 6) for p in prompts]
+
+
+def test_a_model_with_a_state_of_its_own_repeats_no_prompts() -> None:
+    """RWKV takes no keys and values, so that nothing would be left of a prompt that `sample` computes once."""
+    torch.manual_seed(0)
+    config = RwkvConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16)
+    model = RwkvForCausalLM(config).eval()
+    decoding = GenerationConfig(**decoding_fields(0.0, 6, [40]), pad_token_id=0)
+    for prompt in ([5], [7, 8, 9, 10]):
+        assert generation._generate_batch(model, [prompt], decoding) == [greedy(model, prompt, 6)]
 
 
 def test_draws_belong_to_their_rows_where_the_batch_is_split() -> None:

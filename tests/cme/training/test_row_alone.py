@@ -12,7 +12,6 @@ from trainings import Tiny
 from trl import GRPOConfig, GRPOTrainer
 
 from cme.models.architecture import padding_shifts_positions
-from cme.training import trl_internals
 from cme.training.step_clock import StepClock
 from cme.training.trl_internals import PromptTrainer, refuse_switch
 
@@ -52,6 +51,7 @@ def padded(rows: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch
     [
         *((name, True) for name in ("gpt2", "bart", "phi3")),
         *((name, False) for name in ("gpt2", "opt", "gpt_neo", "ctrl", "bart", "phi3", "gemma3", "mamba")),
+        *((name, False) for name in ("dynamic", "recurrent_gemma")),
     ],
 )
 def test_log_probabilities_are_those_of_the_row_alone(
@@ -60,7 +60,7 @@ def test_log_probabilities_are_those_of_the_row_alone(
     """Rows that fit the context of 24 tokens, in a batch whose padding does not fit it, by both computations."""
     trainer, rng = trainer_of(name, tiny, tmp_path), random.Random(0)
     if not own:
-        monkeypatch.setattr(trl_internals, "can_repeat_prompts", lambda _: False)
+        monkeypatch.setattr(trainer.args, "gradient_checkpointing", True)  # which shares no prompts
     lengths = [(1, 8), (3, 3), (9, 2), (9, 5), (20, 4), (4, 20)]
     rows = [
         ([rng.randrange(3, 40) for _ in range(p)], [rng.randrange(3, 40) for _ in range(r)])
@@ -91,12 +91,10 @@ def test_completions_by_trl_do_not_depend_on_the_other_prompts(name: str, tiny: 
     assert found == [greedy(trainer.model, p, 6) for p in prompts]
 
 
-def test_a_model_with_rotary_positions_is_left_to_trl(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_with_rotary_positions_is_left_to_trl(tiny: Tiny, tmp_path: Path) -> None:
     """On a GPU, where no prompts are shared, such a model trains as in TRL, with the logits of completions alone."""
     trainer = trainer_of("gemma3", tiny, tmp_path)
-    monkeypatch.setattr(trl_internals, "can_repeat_prompts", lambda _: False)
+    trainer.args.gradient_checkpointing = True  # which shares no prompts on a CPU either
     ids, mask, width = padded([([5, 6], [7, 8, 9]), ([5, 6, 10, 11], [12])])
     found, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, width)
     by_trl, *_ = GRPOTrainer._get_per_token_logps_and_entropies(trainer, trainer.model, ids, mask, width)
