@@ -261,16 +261,18 @@ def _compare_all(
     def compare(key: str, shown: Comparison) -> JudgeVerdict:
         try:
             with in_part(f"the judge {type(judge).__name__}", type(judge)):
-                verdict = judge.compare(shown.prompt, shown.first, shown.second)
+                given: object = judge.compare(shown.prompt, shown.first, shown.second)
         except Unavailable as error:
             if error.calls:
                 reason = replace_surrogates(str(error))
                 spent = JudgeVerdict("unscored", reason, calls=error.calls, usd=error.usd)
                 log.add(key, name, shown.prompt.id, spent)
             raise
-        verdict = replace(
-            verdict, reason=replace_surrogates(verdict.reason), note=replace_surrogates(verdict.note)
-        )
+        if not isinstance(given, JudgeVerdict):
+            raise ValueError(
+                f"the judge {type(judge).__name__} gave {given!r}; its `compare` must return a JudgeVerdict"
+            )
+        verdict = replace(given, reason=replace_surrogates(given.reason), note=replace_surrogates(given.note))
         if verdict.outcome != "unscored" or verdict.calls:
             log.add(key, name, shown.prompt.id, verdict)
         return verdict

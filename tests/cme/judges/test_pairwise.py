@@ -22,6 +22,7 @@ from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.judges.chat_format import digest, judging_prompt
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
 from cme.records import Generation, Pair, Prompt, Verdict
+from cme.runtime.errors import describe
 
 
 def pair(start: str, policy: str, reference: str | None = None, name: str = "p1") -> Pair:
@@ -140,6 +141,24 @@ def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="reason"):
         judge_all(Confused(), PAIRS, tmp_path)
     assert len(judge_all(Longest(), PAIRS, tmp_path)) == 16
+
+
+def test_an_error_in_a_judge_names_it_and_its_line(tmp_path: Path) -> None:
+    class Broken(Longest):
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+            return {}[prompt.id]
+
+    with pytest.raises(KeyError) as caught:
+        judge_all(Broken(), PAIRS, tmp_path)
+    line = Broken.compare.__code__.co_firstlineno + 1
+    assert describe(caught.value) == f"KeyError: 'p0', in the judge Broken ({__file__}:{line})"
+
+    class Forgetful(Longest):
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(ValueError, match="the judge Forgetful gave None; its `compare` must return a Jud"):
+        judge_all(Forgetful(), PAIRS, tmp_path / "other")
 
 
 def test_an_unscored_comparison_keeps_its_reason_and_stays_pending(tmp_path: Path) -> None:
