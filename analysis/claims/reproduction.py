@@ -9,10 +9,9 @@ import pandas as pd
 from analysis.claims.baselines import baselines_table
 from analysis.claims.claim import Claim, ClaimVerdict, claim_verdicts
 from analysis.claims.claim_list import all_claims
-from analysis.claims.parts import Part
-from analysis.claims.rules import Result, Side
+from analysis.claims.rules import Result
 from analysis.records.read import Records
-from analysis.tables.render import Entry, Table, to_markdown
+from analysis.tables.render import Column, Table, build_table, group_rows, to_markdown
 
 PAGE = Path(__file__).with_name("page")
 COUNTERPARTS = PAGE / "counterparts.csv"
@@ -49,23 +48,19 @@ def reproduction(records: Records, out: Path) -> str:
 def summary_table(verdicts: Sequence[ClaimVerdict]) -> Table:
     """One row per claim and scale."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(v.claim.name for v in verdicts), 1)}
-    rows = [
-        (
-            str(numbers[verdict.claim.name]),
-            verdict.claim.name,
-            verdict.scale or "-",
-            summarise_parts(verdict),
-            count_sample(verdict.result),
-            verdict.verdict,
-            verdict.claim.published,
-        )
-        for verdict in verdicts
-    ]
-    return Table(
+    return build_table(
         name="reproduction",
         title="Verdicts",
-        header=["", "claim", "scale", "ours", "over", "verdict", "published, the paper's scale"],
-        groups=[[[*map(Entry, row)] for row in rows]],
+        columns=[
+            Column("", lambda verdict: str(numbers[verdict.claim.name])),
+            Column("claim", lambda verdict: verdict.claim.name),
+            Column("scale", lambda verdict: verdict.scale or "-"),
+            Column("ours", summarise_parts),
+            Column("over", lambda verdict: count_sample(verdict.result)),
+            Column("verdict", lambda verdict: verdict.verdict),
+            Column("published, the paper's scale", lambda verdict: verdict.claim.published),
+        ],
+        groups=[verdicts],
         notes=[
             "Ours: how many of the testable comparisons support the claim; of all comparisons the lowest and the "
             "highest, with their 95 % intervals."
@@ -121,27 +116,16 @@ def at_scale(verdict: ClaimVerdict) -> str:
     text = f"{where}**{result.verdict}**. {capitalise(result.reason.rstrip('.'))}."
     if not result.parts:
         return text
-    rows = [
-        (
-            part.name,
-            rule.format(part),
-            part.scope,
-            str(part.prompts or "-"),
-            str(part.seeds),
-            said(part, side),
-        )
-        for part, side in zip(result.parts, result.sides, strict=True)
-    ]
+    rows = []
+    for part, side in zip(result.parts, result.sides, strict=True):
+        counts = [str(part.prompts or "-"), str(part.seeds)]
+        says = f"{side}: {part.insensitive}" if part.insensitive else side
+        mark = " ‡" if part.floored else ""
+        rows.append([part.name, rule.format(part), part.scope, *counts, f"{says}{mark}"])
     header = ["comparison", "ours", "interval over", "prompts", "seeds", "says"]
-    table = Table("", "", header, [[[*map(Entry, row)] for row in rows]], [])
+    table = Table("", "", header, group_rows(rows, 0), [])
     floored = f"\n\n- ‡ {FLOORED}" if any(part.floored for part in result.parts) else ""
     return f"{text}\n\n{untitled(table)}{floored}"
-
-
-def said(part: Part, side: Side) -> str:
-    """What a comparison says, with the reason if it is not testable and a mark if its seeds' part is at its floor."""
-    reason = f": {part.insensitive}" if part.insensitive else ""
-    return f"{side}{reason}{' ‡' if part.floored else ''}"
 
 
 def counterpart_table(out: Path) -> Table:
@@ -151,14 +135,12 @@ def counterpart_table(out: Path) -> Table:
         paths = [path for pattern in row["files"].split() for path in out.glob(pattern)]
         files = ", ".join(sorted({path.relative_to(out).as_posix() for path in paths}))
         missing = "none yet" if row["files"] else "-"
-        rows.append(
-            [*(Entry(row[name]) for name in ("published", "numbers", "made_by")), Entry(files or missing)]
-        )
+        rows.append([row["published"], row["numbers"], row["made_by"], files or missing])
     return Table(
         name="counterparts",
         title="Published tables and figures, and their counterparts here",
         header=["published", "its numbers, results/published", "made here by", "files here"],
-        groups=[rows],
+        groups=group_rows(rows, 0),
         notes=[
             "Tables exist as .md, .tex and, unrounded, .csv; figures as .png and .svg. Experiments: python run.py -m "
             "experiment=NAME.",

@@ -1,7 +1,7 @@
 """Win rates with their intervals, single seeds and controls: all methods in a panel per family, and the main result."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan, nan
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
@@ -10,9 +10,9 @@ from analysis.records.names import REGIMES, display_name, family_name, judge_lab
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables import controls as tables
 from analysis.tables.cell_tables import method_key
 from analysis.tables.cells import Cell
+from analysis.tables.controls import Controls
 from analysis.tables.findings import CONTROLS
 from analysis.tables.render import slug
 from analysis.tables.win_rates import score_name, side_names
@@ -28,34 +28,19 @@ SCORE_UNITS = {"oracle": "0 to 1", "instruction_following": "0 to 1", "reference
 """Units of the judges' scores."""
 
 
-@dataclass(frozen=True)
-class Control:
-    """What the win rates of one generator are read against.
-
-    `cut_start` is the win rate of the untrained model's cut responses against the untrained model, None if it was not
-    measured; `ceiling` is the win rate of a perfect policy in percent, NaN if the truth is unknown.
-    """
-
-    cut_start: WinRate | None
-    ceiling: float
+ControlsByPlace = Mapping[tuple[str, str], Controls]
+"""The controls of each generator, by family and regime; none for one without any."""
+NO_CONTROLS: ControlsByPlace = {}
 
 
-Controls = Mapping[tuple[str, str], Control]
-"""The controls of each generator, by family and regime."""
-NO_CONTROLS: Controls = {}
-UNKNOWN = Control(None, nan)
-
-
-def controls_of(cells: Sequence[Cell]) -> Controls:
+def controls_of(cells: Sequence[Cell]) -> ControlsByPlace:
     """The known controls of each family and regime under one judge, over the runs of all its methods and builds."""
     runs: dict[tuple[str, str], list[RunRecord]] = {}
     for cell in cells:
         runs.setdefault((cell.family, cell.regime), []).extend(cell.controls.runs)
-    pooled = {place: tables.Controls(own, cells[0].judge) for place, own in runs.items()}
+    pooled = {place: Controls(own, cells[0].judge) for place, own in runs.items()}
     return {
-        place: Control(each.cut_start, each.ceiling)
-        for place, each in pooled.items()
-        if each.cut_start is not None or not isnan(each.ceiling)
+        place: each for place, each in pooled.items() if each.cut_start is not None or not isnan(each.ceiling)
     }
 
 
@@ -93,13 +78,13 @@ def score_note(judge: str) -> str:
     )
 
 
-def control_notes(controls: Controls) -> str:
+def control_notes(controls: ControlsByPlace) -> str:
     """The sentences of a caption on the controls that are drawn."""
     notes = {"cut start": f" {CUT_NOTE}", "ceiling": f" {CEILING_NOTE}"}
     return "".join(notes[name] for name in control_legend(controls))
 
 
-def control_legend(controls: Controls) -> dict[str, Style]:
+def control_legend(controls: ControlsByPlace) -> dict[str, Style]:
     """The legend's entries for the controls that are drawn."""
     cut = {"cut start": CUT_START} if any(each.cut_start for each in controls.values()) else {}
     return cut | ({} if all(isnan(each.ceiling) for each in controls.values()) else {"ceiling": CEILING})
@@ -117,7 +102,9 @@ def builds_note(trainings: Iterable[tuple[str, RunRecord]]) -> str:
     return f" Builds of the models: {several}, like seeds; the other methods have one."
 
 
-def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates", controls: Controls = NO_CONTROLS) -> Plot:
+def win_rate_plot(
+    cells: Sequence[Cell], title: str = "Win rates", controls: ControlsByPlace = NO_CONTROLS
+) -> Plot:
     """Win rates with intervals: methods as rows, grouped by regime, with the cut start below, a panel per family.
 
     With a single family, the judge's scores of the responses have a panel too.
@@ -164,18 +151,18 @@ def family_panel(
     cells: Sequence[Cell],
     rows: Mapping[str, str],
     styles: Mapping[str, Style],
-    controls: Controls,
+    controls: ControlsByPlace,
 ) -> Panel:
     """One family's win rates, with the cut start in its row and the ceiling across the rows of a regime."""
     own = [cell for cell in cells if cell.family == family]
     dots = [cell_dot(cell, row_of(cell), styles[cell.method]) for cell in own]
     levels = []
     for regime in dict.fromkeys(cell.regime for cell in own):
-        control = controls.get((family, regime), UNKNOWN)
-        if control.cut_start is not None:
-            dots.append(win_rate_dot(f"{regime}\ncut start", control.cut_start, CUT_START))
-        of_regime = [row for row in rows if row.startswith(f"{regime}\n")]
-        levels.append(Level(of_regime, control.ceiling, CEILING))
+        if control := controls.get((family, regime)):
+            of_regime = [row for row in rows if row.startswith(f"{regime}\n")]
+            levels.append(Level(of_regime, control.ceiling, CEILING))
+            if control.cut_start is not None:
+                dots.append(win_rate_dot(f"{regime}\ncut start", control.cut_start, CUT_START))
     return Panel("", dots, 50, family_name(family), limits=(30, 70), levels=levels)
 
 
@@ -184,7 +171,7 @@ def main_plot(
     cells: Sequence[Cell],
     published: tuple[float, float],
     source: str,
-    controls: Controls = NO_CONTROLS,
+    controls: ControlsByPlace = NO_CONTROLS,
 ) -> Plot:
     """Win rate of CME by family and regime with its controls below it, next to the judge's score of the responses.
 
@@ -204,14 +191,14 @@ def main_plot(
             same = [
                 c for c in others if (c.family, c.regime, details(c)) == (family, cell.regime, details(cell))
             ]
-            control = controls.get((family, cell.regime), UNKNOWN)
             small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in same]
-            small += [win_rate_dot(row, control.cut_start, CUT_START)] if control.cut_start else []
-            raised = -0.24 * bool(same or (family, cell.regime) in controls)
+            if control := controls.get((family, cell.regime)):
+                levels.append(Level([row], control.ceiling, CEILING))
+                small += [win_rate_dot(row, control.cut_start, CUT_START)] if control.cut_start else []
+            raised = -0.24 * bool(same or control)
             wide = (cell.seeds.across_seeds_lo, cell.seeds.across_seeds_hi)
             rates.append(replace(cell_dot(cell, row, style), wide=wide, below=raised))
             rates += lowered(small)
-            levels.append(Level([row], control.ceiling, CEILING))
             scores += [replace(dot, below=-0.24 * bool(same)) for dot in score_dots(cell, row, style)]
             scores += lowered([dot for c in same for dot in score_dots(c, row, reward_style(c.reward))[1:]])
     where = "the paper's scale" if scale == "paper" else "other scale"

@@ -98,7 +98,10 @@ def rows_by(frame: pd.DataFrame, *columns: str) -> list[list[dict[Any, Any]]]:
 
 
 def group_rows(rows: Iterable[Sequence[Entry | str]], columns: int = 1) -> list[list[Row]]:
-    """Consecutive rows with equal first `columns` entries as a group; only its first row shows these entries."""
+    """Consecutive rows with equal first `columns` entries as a group; only its first row shows these entries.
+
+    Without such columns all rows are one group.
+    """
     entries = [[Entry(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     groups: list[list[Row]] = []
     for _, group in groupby(entries, key=lambda row: row[:columns]):

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import nan
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from analysis.figures.forest import draw_seeds
 from analysis.figures.overview import family_plot, trained_reward_plot
 from analysis.figures.separation import auroc_plot, distribution_plot, scatter_plot, verifier_plot
 from analysis.figures.style import CEILING, CUT_START, Plot, reward_style
-from analysis.figures.win_rates import Control, Controls, main_plot, win_rate_plot
+from analysis.figures.win_rates import ControlsByPlace, main_plot, win_rate_plot
 from analysis.records.frames import history_frame
 from analysis.stats.metrics import win_rate
 from analysis.tables.cells import Cell, build_cells
@@ -49,10 +50,10 @@ def cells(records: list[RunRecord]) -> list[Cell]:
 
 
 @pytest.fixture(scope="module")
-def controls(cells: list[Cell]) -> Controls:
+def controls(cells: list[Cell]) -> ControlsByPlace:
     prompts = np.array([f"p{i}" for i in range(40)], dtype=object)
     cut = win_rate(np.array([1.0] * 22 + [0.0] * 18), prompts)
-    return {(cell.family, cell.regime): Control(cut, 80.0) for cell in cells}
+    return {(cell.family, cell.regime): SimpleNamespace(cut_start=cut, ceiling=80.0) for cell in cells}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def separations() -> list[Separation]:
 
 
 def drawn(
-    records: list[RunRecord], cells: list[Cell], controls: Controls, separations: list[Separation]
+    records: list[RunRecord], cells: list[Cell], controls: ControlsByPlace, separations: list[Separation]
 ) -> Iterator[Plot]:
     """The figures of one scale, the main figure, and those of the signals."""
     history = add_derived_columns(history_frame(records))
@@ -83,7 +84,7 @@ def drawn(
 
 
 def test_every_figure_is_legible(
-    records: list[RunRecord], cells: list[Cell], controls: Controls, separations: list[Separation]
+    records: list[RunRecord], cells: list[Cell], controls: ControlsByPlace, separations: list[Separation]
 ) -> None:
     for plot in drawn(records, cells, controls, separations):
         assert layout_faults(plot.figure) == [], plot.name
@@ -121,7 +122,9 @@ def at(axes: Any, colour: str, marker: str) -> list[float]:
     return sorted(x for line in lines for x in line.get_xdata())
 
 
-def test_the_controls_stand_in_every_row_of_the_main_figure(cells: list[Cell], controls: Controls) -> None:
+def test_the_controls_stand_in_every_row_of_the_main_figure(
+    cells: list[Cell], controls: ControlsByPlace
+) -> None:
     axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
     rows = len(FAMILIES) * 3
     assert at(axes, CUT_START.colour, CUT_START.marker) == pytest.approx([55.0] * rows)
@@ -132,7 +135,7 @@ def test_the_controls_stand_in_every_row_of_the_main_figure(cells: list[Cell], c
     assert legend[:4] == ["CME", "Random", "Ground truth", "untrained model"]
 
 
-def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], controls: Controls) -> None:
+def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], controls: ControlsByPlace) -> None:
     others = [
         replace(cell, reward=reward, method=reward) for cell in cells for reward in ("length", "format")
     ]
@@ -143,7 +146,7 @@ def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], contr
     assert all(abs(y - round(y)) <= 0.46 for y in marked)
 
 
-def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: Controls) -> None:
+def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: ControlsByPlace) -> None:
     """A control stands as near to the label of the next row as to its own."""
     axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
     between = {line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]}
@@ -151,7 +154,7 @@ def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: Con
 
 
 def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
-    none = {(cell.family, cell.regime): Control(None, nan) for cell in cells}
+    none = {(cell.family, cell.regime): SimpleNamespace(cut_start=None, ceiling=nan) for cell in cells}
     plot = win_rate_plot(cells, controls=none)
     labels = [label.get_text() for label in panels(plot.figure)[0].get_yticklabels()]
     assert "Cut start" not in labels and "Cut start" not in plot.caption and "ceiling" not in plot.caption
@@ -179,7 +182,9 @@ def test_a_caption_names_the_methods_that_pool_more_builds(make_record: Callable
     assert "pools" not in main_plot("main", build_cells([one, random]), (52.5, 71.4), "the paper").caption
 
 
-def test_the_main_figure_shows_the_scores_of_its_controls(cells: list[Cell], controls: Controls) -> None:
+def test_the_main_figure_shows_the_scores_of_its_controls(
+    cells: list[Cell], controls: ControlsByPlace
+) -> None:
     scores = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[1]
     for reward in ("cme", "random", "ground_truth"):
         expected = [cell.quality.policy for cell in cells if cell.reward == reward and cell.quality]
