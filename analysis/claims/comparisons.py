@@ -6,7 +6,6 @@ and not about the models at hand; with fewer seeds it is over other prompts alon
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from math import nan
 from operator import attrgetter
 
 from analysis.claims.claim import Measure
@@ -75,8 +74,8 @@ def against_cut_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
         return absent(name, "no verdicts against the cut start")
     against = None if truth is None else cut_start_cell(truth)
     control = None if against is None else gain_part("", against)
-    best = perfect_win_rate([scored_quality(run) for run in judged.controls.runs])
-    return rule.restrict(gain_part(name, judged), control, nan if best is None else best - 50)
+    best = perfect_win_rate(value for run in judged.controls.runs for value in scored_quality(run).values())
+    return rule.restrict(gain_part(name, judged), control, best - 50)
 
 
 def cut_start_cell(cell: Cell) -> Cell | None:
@@ -185,16 +184,16 @@ def difference(
     if not shared:
         return part
 
-    def bound(of_runs: Callable[[Sequence[RunRecord]], float | None], cell: Cell) -> float:
-        known = of_runs([run for run in cell.controls.runs if run.seed // OFFSET in shared])
-        return nan if known is None else known
+    def shared_runs(cell: Cell) -> list[RunRecord]:
+        return [run for run in cell.controls.runs if run.seed // OFFSET in shared]
 
+    best = ceiling(shared_runs(one))
     if rule.control == "gain":
         control = None if truth is None else gain_part("", truth)
-        return rule.restrict(part, control, bound(ceiling, one) - 50)
+        return rule.restrict(part, control, best - 50)
     control = None if truth is None else difference_part("", truth.tally, other.tally)
     reference = 100 * on_common_builds(one.tally, other.tally)[1].rate
-    room = reference - bound(floor, other) if rule.control == "loss" else bound(ceiling, one) - reference
+    room = reference - floor(shared_runs(other)) if rule.control == "loss" else best - reference
     return rule.restrict(part, control, room)
 
 

@@ -5,8 +5,9 @@ where that response is perfect too, so a good start leaves little to win. The wo
 the untrained model has none either.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import nan
 
 from cme.records import RunRecord, scores
 
@@ -38,23 +39,17 @@ def scored_quality(run: RunRecord) -> dict[str, float]:
     return start_quality(replace(run, grades=None))
 
 
-def ceiling(runs: Sequence[RunRecord]) -> float | None:
-    """The win rate of a perfect policy over the prompts of all runs, in percent; None where the truth is unknown."""
-    return perfect_win_rate([start_quality(run) for run in runs])
+def ceiling(runs: Sequence[RunRecord]) -> float:
+    """The win rate of a perfect policy over the prompts of all runs, in percent; NaN where the truth is unknown."""
+    return perfect_win_rate(quality for run in runs for quality in start_quality(run).values())
 
 
-def floor(runs: Sequence[RunRecord]) -> float | None:
-    """The win rate of the worst policy over the prompts of all runs, in percent; None where the truth is unknown."""
-    reversed_quality = [
-        {prompt: 1 - quality for prompt, quality in start_quality(run).items()} for run in runs
-    ]
-    best = perfect_win_rate(reversed_quality)
-    return None if best is None else 100 - best
+def floor(runs: Sequence[RunRecord]) -> float:
+    """The win rate of the worst policy over the prompts of all runs, in percent; NaN where the truth is unknown."""
+    return 100 - perfect_win_rate(1 - quality for run in runs for quality in start_quality(run).values())
 
 
-def perfect_win_rate(qualities: Sequence[Mapping[str, float]]) -> float | None:
-    """The win rate of a perfect policy against responses of known quality, in percent; None without a response."""
-    starts = [quality for by_prompt in qualities for quality in by_prompt.values()]
-    if not starts:
-        return None
-    return 100 * sum(1.0 if quality < 1 - TIE else 0.5 for quality in starts) / len(starts)
+def perfect_win_rate(qualities: Iterable[float]) -> float:
+    """The win rate of a perfect policy against responses of known quality, in percent; NaN without a response."""
+    points = [1.0 if quality < 1 - TIE else 0.5 for quality in qualities]
+    return 100 * sum(points) / len(points) if points else nan

@@ -31,16 +31,14 @@ class Controls:
     @cached_property
     def ceiling(self) -> float:
         """The win rate of a perfect policy in percent, NaN where the truth is unknown."""
-        known = ceiling(self.runs)
-        return nan if known is None else known
+        return ceiling(self.runs)
 
     @cached_property
     def cut_start(self) -> WinRate | None:
         """The win rate of the cut start against the untrained model; None if no run was compared with it."""
 
-        def turned(
-            comparison: Comparison,
-        ) -> list[Verdict]:  # there the untrained model is in the policy's place
+        def turned(comparison: Comparison) -> list[Verdict]:
+            # there the untrained model is in the policy's place
             return [replace(v, policy_first=not v.policy_first) for v in comparison.start or []]
 
         verdicts = self._verdicts(turned)
