@@ -12,11 +12,11 @@ from analysis.experiments.courses import BLOCK, block_means
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
 from analysis.records.frames import history_frame
-from analysis.records.names import family_name, generator_name, plain_name, regime_name
+from analysis.records.names import generator_name, plain_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.accuracy import accuracy_frame
+from analysis.tables.accuracy import CELL, DATA, PLACE, accuracy_frame
 from analysis.tables.accuracy import accuracy_table as pass_at_1_table
 from analysis.tables.render import Column, Estimate, Table, build_table
 from cme.records import RunRecord
@@ -26,7 +26,7 @@ SOURCE = (
     "training each, no intervals; the section on the verifier sweep lists them. The scale and the problems differ: "
     "compare directions, not sizes."
 )
-KEYS = ["family", "regime", "reward", "method"]
+KEYS = list(CELL)
 SHARES = {
     "majority_share": "majority share: the share of the most common answer in its group",
     "label_accuracy": "label accuracy: how often that answer is right",
@@ -116,10 +116,8 @@ def votes_table(view: Graded) -> Iterator[Table]:
         name=file_name("votes", view.scale, view.data),
         title=f"The majority vote of the policy's own samples, whatever it is trained on (scale: {view.scale})",
         columns=[
-            Column("data", lambda row: plain_name(row["data"])),
-            Column("family", lambda row: family_name(row["family"])),
-            Column("regime", lambda row: regime_name(row["regime"])),
-            Column("reward", lambda row: row["method"]),
+            DATA,
+            *PLACE,
             *(
                 Column(f"{name.replace('_', ' ')} (%), {when}", partial(share, f"{name}_{when}"))
                 for name in SHARES

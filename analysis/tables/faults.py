@@ -14,6 +14,7 @@ from analysis.records.frames import Frames, method_rewards
 from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
+from analysis.tables.accuracy import CELL
 from analysis.tables.render import Entry, Row, Table, slug
 from cme.records import RunRecord
 
@@ -31,7 +32,6 @@ BLIND_SPOTS = {
 FACTS = tuple(BLIND_SPOTS.values())
 ALL = "all"
 """The family of rows that pool all families."""
-PLACE = ("family", "regime", "reward", "method")
 UNTRAINED, CUT = "Untrained model", "Cut start"
 
 
@@ -47,8 +47,8 @@ def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
     pooled = observed.assign(family=ALL) if observed["family"].nunique() > 1 else observed.iloc[:0]
     rows: list[dict[str, Any]] = []
     for part in (observed, pooled):
-        for place, of_cell in part.groupby(list(PLACE), sort=False):
-            named = {"scale": runs[0].scale, **dict(zip(PLACE, place, strict=True))}
+        for place, of_cell in part.groupby(list(CELL), sort=False):
+            named = {"scale": runs[0].scale, **dict(zip(CELL, place, strict=True))}
             named |= {"families": of_cell["origin"].nunique(), "runs": of_cell["run_id"].nunique()}
             for (topic, measure), values in of_cell.groupby(["topic", "measure"], sort=False):
                 start, policy = (values[side].to_numpy(float) for side in ("start", "policy"))
@@ -72,7 +72,7 @@ def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
     pairs = frames.pairs.assign(origin=frames.pairs["family"])
 
     def measured(topic: str, measure: Any, sides: Mapping[str, Any]) -> pd.DataFrame:
-        return pairs[[*PLACE, "origin", "run_id", "prompt_id"]].assign(topic=topic, measure=measure, **sides)
+        return pairs[[*CELL, "origin", "run_id", "prompt_id"]].assign(topic=topic, measure=measure, **sides)
 
     main_fault = {side: pairs[f"{side}_fault"] for side in SIDES}
     parts = [
@@ -93,7 +93,7 @@ def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
                 facts.append((run.run_id, prompt, "facts", BLIND_SPOTS[generator, verifier], *right))
     requested = pd.DataFrame(facts, columns=["run_id", "prompt_id", "topic", "measure", *SIDES])
     requested = requested.astype(dict.fromkeys(SIDES, float))
-    places = frames.runs[["run_id", *PLACE]].assign(origin=frames.runs["family"])
+    places = frames.runs[["run_id", *CELL]].assign(origin=frames.runs["family"])
     return pd.concat([*parts, requested.merge(places, on="run_id")], ignore_index=True)
 
 
