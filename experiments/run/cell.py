@@ -116,7 +116,8 @@ def run(run: Run) -> None:
             message = expected_message(error)
             first = describe(error) if message is None else message.splitlines()[0]
             reason = replace_surrogates(redact(first, secrets))
-            print(plain(f"{folder.name}: failed: {reason}"), file=sys.stderr)
+            kept = f"; its traceback is in {folder / STATE}" if message is None else ""
+            print(plain(f"{folder.name}: failed: {reason}{kept}"), file=sys.stderr)
             trace = replace_surrogates(redact("".join(traceback.format_exception(error)), secrets))
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))
             if run.fail_fast:

@@ -59,7 +59,8 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
     found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.reason) == ("failed", 1, "KeyError: 'a bug'")
     assert found.traceback is not None and 'raise KeyError("a bug")' in found.traceback
-    assert capsys.readouterr().err == f"{folder.name}: failed: KeyError: 'a bug'\n"
+    kept = f"its traceback is in {folder / 'state.json'}"
+    assert capsys.readouterr().err == f"{folder.name}: failed: KeyError: 'a bug'; {kept}\n"
     (tmp_path / "mended").touch()
     cells.run(config)
     found = read_record(folder / "state.json", RunState)
