@@ -123,5 +123,11 @@ def test_every_experiment_is_documented() -> None:
     assert {name for name in names if f"`{name}`" not in text} == set()
 
 
+def test_the_readme_names_every_reward() -> None:
+    text = (ROOT / "README.md").read_text()
+    rewards = {path.stem for path in (ROOT / "conf" / "reward").glob("*.yaml")}
+    assert {name for name in rewards if f"`{name}`" not in text} == set()
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 180
