@@ -141,6 +141,7 @@ def draw_seeds(axes: Axes, y: float, seeds: Sequence[float], colour: str) -> Non
     for seed in seeds:
         lower = ScaledTranslation(0, -2 / 72 * drawn[round(seed, 1)], axes.figure.dpi_scale_trans)
         axes.plot([seed], [y], "|", transform=axes.transData + lower, **look)
+        axes.update_datalim([(seed, y)])  # matplotlib does not see data behind such a transform
         drawn[round(seed, 1)] += 1
 
 

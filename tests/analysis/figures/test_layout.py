@@ -18,10 +18,10 @@ from synthetic_records import separation_record
 
 from analysis.figures.confounds import confound_plots
 from analysis.figures.curves import add_derived_columns
-from analysis.figures.forest import draw_seeds
+from analysis.figures.forest import Block, Dot, Panel, draw_seeds, forest
 from analysis.figures.overview import family_plot, trained_reward_plot
 from analysis.figures.separation import auroc_plot, distribution_plot, scatter_plot, verifier_plot
-from analysis.figures.style import CEILING, CUT_START, Plot, reward_style
+from analysis.figures.style import CEILING, CUT_START, STYLES, Plot, reward_style
 from analysis.figures.win_rates import ControlsByPlace, main_plot, win_rate_plot
 from analysis.records.frames import history_frame
 from analysis.stats.metrics import win_rate
@@ -170,6 +170,14 @@ def test_seeds_of_one_rate_do_not_hide_each_other() -> None:
     assert len(set(places)) == 4
     assert places[0][1] == places[1][1] > places[2][1] > places[3][1]
     assert places[0][0] == places[3][0], "a tick stays at its rate"
+
+
+def test_the_axis_reaches_every_seed() -> None:
+    """The seeds are farther apart than the interval of their mean."""
+    dot = Dot("row", 18.0, 15.0, 21.0, STYLES["random"], seeds=[3.5, 22.0, 28.1])
+    [axes] = panels(forest("", [Block("", {"row": "Random"}, [Panel("", [dot])])], {}))
+    low, high = axes.get_xlim()
+    assert low < 3.5 and high > 28.1
 
 
 def test_a_caption_names_the_methods_that_pool_more_builds(make_record: Callable[..., RunRecord]) -> None:
