@@ -3,10 +3,10 @@
 from analysis.records.builds import OFFSET, pool_builds
 from analysis.records.names import (
     SCALES,
-    display_name,
     generator_name,
     order_key,
     result_settings,
+    reward_name,
     verifier_name,
 )
 from analysis.records.read import Records
@@ -45,7 +45,7 @@ def baselines_table(records: Records) -> Table:
     for runs, names in shared_baselines(records):
         run, seeds = runs[0], len({run.seed % OFFSET for run in runs})  # the seeds of each build
         detail = " (dense)" if result_settings(run).get("reward.granularity") == "token" else ""
-        trained_with = f"{display_name(run.reward)}{detail}, verifier {verifier_name(run.verifier)}"
+        trained_with = f"{reward_name(run)}{detail}, verifier {verifier_name(run.verifier)}"
         texts = (
             run.scale,
             generator_name(run.family, run.regime),

@@ -41,6 +41,7 @@ class Claim:
 
     Attributes:
         quantifier: Whether the claim is about all comparisons or says that there is one.
+        mathematics: It is about problems with one right answer; other claims leave these out.
         whole_grid: It is reproduced only if every cell of the grid ran.
         paper_scale: Only records of the paper's own scale can decide it.
         released: The comparisons that the counts of the released evaluation offer; None for other claims.
@@ -54,6 +55,7 @@ class Claim:
     where: str = field(kw_only=True)
     experiments: tuple[str, ...] = field(kw_only=True)
     quantifier: Quantifier = field(kw_only=True, default="universal")
+    mathematics: bool = False
     whole_grid: bool = False
     paper_scale: bool = False
     released: Callable[[], Sequence[Part]] | None = None
@@ -104,12 +106,12 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
     scales = sort_names((record.scale for record in everything), SCALES)
 
     @cache
-    def evidence(scale: str, experiments: tuple[str, ...]) -> Evidence:
-        return Evidence.collect(records, scale, experiments)
+    def evidence(scale: str, experiments: tuple[str, ...], mathematics: bool) -> Evidence:
+        return Evidence.collect(records, scale, experiments, mathematics)
 
     verdicts, checked = [], check_judges(records.sanity)
     for claim in claims:
-        found = [evidence(scale, claim.experiments) for scale in scales]
+        found = [evidence(scale, claim.experiments, claim.mathematics) for scale in scales]
         tested = [own for own in found if own.runs or own.separation]
         for own in tested:
             judges = sort_names(run.judge for run in own.runs)

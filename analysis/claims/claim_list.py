@@ -32,6 +32,7 @@ def mathematics_claims() -> list[Claim]:
             f"{row['before']} to {row['after_lowest']}-{row['after_highest']}, {row['problems']} problems",
             where="mathematics, MATH-500",
             experiments=("math",),
+            mathematics=True,
         ),
         Claim(
             "whichever verifier",
@@ -41,6 +42,7 @@ def mathematics_claims() -> list[Claim]:
             f"{format_range(after, 0)} % with verifiers that score {format_range(own, 0)} %",
             where="mathematics, verifier sweep",
             experiments=("verifier_sweep_math",),
+            mathematics=True,
         ),
     ]
 

@@ -34,14 +34,21 @@ class Evidence:
     controls: Sequence[RunRecord] = ()
 
     @classmethod
-    def collect(cls, records: Records, scale: str, experiments: Sequence[str]) -> "Evidence":
+    def collect(
+        cls, records: Records, scale: str, experiments: Sequence[str], mathematics: bool = False
+    ) -> "Evidence":
         """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them.
 
-        Imported evaluations belong to every claim about the released evaluation: to the experiment `imported`.
+        They are the runs on problems with one right answer if `mathematics`, else all others. Imported evaluations
+        belong to every claim about the released evaluation: to the experiment `imported`.
         """
         plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
         planned = {run_id for plan in plans for run_id in plan.runs}
-        pooled = [pool_builds(run) for run in records.runs if run.scale == scale]
+        pooled = [
+            pool_builds(run)
+            for run in records.runs
+            if run.scale == scale and (run.accuracy is not None) == mathematics
+        ]
         own = [
             run
             for run in pooled

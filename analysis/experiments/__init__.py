@@ -1,5 +1,6 @@
 """The sections of the report on named experiments: each is a declaration, `analysis.experiments.base.Experiment`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
             for plan in records.experiments
             if plan.name == name
         ]
-        if parts := [show_scale(experiment, plan, runs, out) for plan, runs in planned if runs]:
+        if parts := [part for plan, runs in planned for part in show_scale(experiment, plan, runs, out)]:
             anchor = name.replace("_", "-") if name in EXPERIMENTS else f"experiment-{slug(name)}"
             sections.append(Section(anchor, experiment.title, experiment.question, parts))
     return sections
@@ -65,17 +66,27 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
 
 def show_scale(
     experiment: Experiment[Any], plan: ExperimentRecord, runs: Sequence[RunRecord], out: Path
-) -> Part:
-    """One experiment at one scale; the notes name missing runs and missing data."""
+) -> list[Part]:
+    """One experiment at one scale, a part for each data set, since win rates on different prompts are not compared.
+
+    The data set with most runs comes first, and the others are named in their titles and files. The notes name missing
+    runs and missing data.
+    """
     notes, total = [], len(plan.runs)
     if missing := total - len(runs):
         notes.append(f"Scale {plan.scale}: {missing} of the experiment's {total} runs have no record yet.")
-    try:
-        part = experiment.show(runs, out)
-    except NothingToShow as lack:
-        return Part(
-            [], [], [*notes, f"Scale {plan.scale}: nothing to show for its {len(runs)} runs: {lack}."]
-        )
-    if not part.tables:
-        notes.append(f"Scale {plan.scale}: none of its {len(runs)} runs has a verdict, so there is no table.")
-    return replace(part, notes=[*part.notes, *notes])
+    parts: list[Part] = []
+    for data, count in Counter(run.data for run in runs).most_common():
+        own = [run for run in runs if run.data == data]
+        try:
+            part = experiment.show(own, out, data if parts else "")
+        except NothingToShow as lack:
+            part = Part([], [], [f"Scale {plan.scale}: nothing to show for its {count} runs: {lack}."])
+        else:
+            if not part.tables:
+                unjudged = (
+                    f"Scale {plan.scale}: none of its {count} runs has a verdict, so there is no table."
+                )
+                part = replace(part, notes=[*part.notes, unjudged])
+        parts.append(replace(part, notes=[*part.notes, *(notes if not parts else [])]))
+    return parts

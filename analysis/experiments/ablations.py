@@ -23,7 +23,7 @@ from analysis.experiments.methods import (
 from analysis.figures.curves import styles_by_method
 from analysis.figures.paths import distance_plot
 from analysis.figures.style import Plot
-from analysis.records.names import display_name, plain_name
+from analysis.records.names import display_name, plain_name, reward_name
 from analysis.sections.base import Part
 from analysis.sections.topics import drift_part
 from cme.records import RunRecord
@@ -162,6 +162,6 @@ def own_experiment(name: str) -> Experiment[JudgedMethods]:
             "Each method against its untrained model and, on the same prompts, against CME. Methods are named by "
             "their reward and by the settings in which otherwise equal runs differ."
         ),
-        methods=Methods(plain_name(name).capitalize(), "method", lambda run: display_name(run.reward)),
+        methods=Methods(plain_name(name).capitalize(), "method", reward_name),
         tables=(baseline_table, seeds, evidence),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.style import Plot
-from analysis.records.names import generator_name
+from analysis.records.names import generator_name, plain_name
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import standard_error, t_interval
@@ -79,13 +79,20 @@ class Experiment(Generic[View]):
     frame: Callable[[Sequence[View]], pd.DataFrame]
     appendices: Sequence[Callable[[Sequence[View], Path], Part]] = ()
 
-    def show(self, runs: Sequence[RunRecord], out: Path) -> Part:
-        """Write the tables and figures of the runs of one scale. Raises NothingToShow if the runs lack the data."""
-        views, prefix, scale = self.views(runs), slug(self.name), runs[0].scale
+    def show(self, runs: Sequence[RunRecord], out: Path, data: str = "") -> Part:
+        """Write the tables and figures of the runs of one scale. Raises NothingToShow if the runs lack the data.
+
+        `data` is for the runs on a further data set of the experiment: it is in the names of their files and in titles.
+        """
+        views, prefix, scale = self.views(runs), slug(f"{self.name} {data}".rstrip()), runs[0].scale
+        where = f", data: {plain_name(data)}" if data else ""
         tables = {table.name: table for view in views for make in self.tables for table in make(view)}
         plots = {plot.name: plot for view in views for make in self.figures for plot in make(view)}
-        shown = [replace(table, name=f"{prefix}-{table.name}") for table in tables.values()]
-        drawn = [replace(plot, name=f"{prefix}-{plot.name}") for plot in plots.values()]
+        shown = [
+            replace(table, name=f"{prefix}-{table.name}", title=f"{table.title}{where}")
+            for table in tables.values()
+        ]
+        drawn = [replace(plot.add_to_title(where), name=f"{prefix}-{plot.name}") for plot in plots.values()]
         write_tables(shown, self.frame(views), out / "tables" / f"{slug(scale)}-{prefix}")
         more = [append(views, out) for append in self.appendices if views]
         return Part(

@@ -17,7 +17,7 @@ from analysis.experiments.methods import FAMILY, MethodColumn, evidence, methods
 from analysis.experiments.rewards import verdict_table
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, main_plot
-from analysis.records.names import display_name, family_name, regime_name, sort_names
+from analysis.records.names import family_name, regime_name, reward_name, sort_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
@@ -229,7 +229,7 @@ MAIN_TABLE = Experiment(
         "little: if the runs were compared with the family's instruct model and a fixed reference, the policy and the "
         "untrained model are compared on the same prompts."
     ),
-    views=Methods("CME against its untrained model", "reward", lambda run: display_name(run.reward)),
+    views=Methods("CME against its untrained model", "reward", reward_name),
     tables=(win_rate_tables, verdict_table, seeds, evidence),
     figures=(win_rate_figure,),
     frame=methods_frame,

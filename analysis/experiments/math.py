@@ -90,7 +90,7 @@ def views(runs: Sequence[RunRecord]) -> list[Graded]:
     by_data: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.accuracy is not None:
-            by_data.setdefault(str(run.config["data"]["name"]), []).append(run)
+            by_data.setdefault(run.data, []).append(run)
     if not by_data:
         raise NothingToShow("none of the runs is graded")
     return [Graded(data, own) for data, own in by_data.items()]

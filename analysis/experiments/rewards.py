@@ -1,6 +1,7 @@
 """Every reward and trainer on the same cells, controls included: each against CME, and whether it works or fails.
 
-A reward works or fails by comparison with the random reward and with the untrained model's cut responses.
+A reward works or fails by comparison with the random reward and with the untrained model's cut responses. Rewards that
+read an answer are compared on mathematics, apart from those on instructions.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from analysis.experiments.methods import (
     summary_table,
     win_rates,
 )
-from analysis.records.names import display_name
+from analysis.records.names import reward_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
@@ -39,10 +40,12 @@ MARGIN = 5.0
 """Percentage points: a smaller difference counts as none."""
 LEVEL = 0.05
 
+TRUTHS = ("ground_truth", "ground_truth_answer")
 SIGNALS = {
     "cme": "verifier",
     "best_of_n_cme": "verifier, without training",
-    **dict.fromkeys(("cme_no_end", "cme_rank", "cme_length", "endorm"), "verifier"),
+    **dict.fromkeys(("cme_no_end", "cme_rank", "cme_length", "cme+length", "endorm"), "verifier"),
+    **dict.fromkeys(("cme_whole", "cme_answer", "cme_blended"), "verifier"),
     **dict.fromkeys(("reverse_kl", "reverse_kl_bounded", "reverse_kl_masked"), "verifier"),
     "predictive_entropy": "verifier",
     "sft": "verifier's answers",
@@ -56,7 +59,9 @@ SIGNALS = {
     **dict.fromkeys(("length", "format", "random"), "control"),
     "pairwise_judge": "judge",
     "dpo": "preference pairs",
-    "ground_truth": "the truth",
+    **dict.fromkeys(TRUTHS, "the truth"),
+    **dict.fromkeys(("reference_likelihood", "reference_probability"), "reference answers"),
+    "reference_mean_probability": "reference answers",
 }
 """The source of each method's learning signal."""
 
@@ -119,8 +124,7 @@ def reward_verdicts(view: JudgedMethods) -> list[list[RewardVerdict]]:
         rows = [(row, contrasts[id(row.cell)]) for row in group if id(row.cell) in contrasts]
         adjusted = holm_adjusted(np.array([difference.across_seeds_p for _, difference in rows]))
         sensitive = any(
-            row.cell.reward == "ground_truth" and difference.across_seeds_lo > MARGIN
-            for row, difference in rows
+            row.cell.reward in TRUTHS and difference.across_seeds_lo > MARGIN for row, difference in rows
         )
         groups.append(
             [
@@ -184,10 +188,11 @@ REWARDS = Experiment(
         "controls that know nothing of the answer? A reward works if it is better than the random reward and than the "
         "untrained model's own responses, cut short; it fails if it is worse than the random reward. The claim fails "
         "if a control, such as length alone, does as well as CME. Ground truth and preference pairs, which need "
-        "labels, show how much there was to gain. The paper's repository has several of these baselines; of "
-        "their results only those of the verifier sweep are published."
+        "labels, show how much there was to gain. Rewards that read an answer behind a response's working are compared "
+        "with each other, with CME and with controls on mathematics, in tables of their own. The paper's repository "
+        "has several of these baselines; of their results only those of the verifier sweep are published."
     ),
-    views=Methods("All rewards and trainers", "method", lambda run: display_name(run.reward)),
+    views=Methods("All rewards and trainers", "method", reward_name),
     tables=(
         summary_table(
             MethodColumn("learns from", lambda row: SIGNALS.get(row.cell.reward, "-")),

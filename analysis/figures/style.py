@@ -77,6 +77,15 @@ class Plot:
     caption: str
     figure: Figure
 
+    def add_to_title(self, text: str) -> "Plot":
+        """The plot with a text behind its title, which also stands before the caption."""
+        if not text:
+            return self
+        title = f"{self.figure.get_suptitle()}{text}"
+        with rc_context(RC):
+            self.figure.suptitle(title)
+        return replace(self, caption=f"{title}. {self.caption}")
+
     def save(self, directory: Path) -> Path:
         """Write PNG and SVG, the same bytes for the same data; returns the path of the PNG."""
         directory.mkdir(parents=True, exist_ok=True)

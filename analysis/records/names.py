@@ -102,14 +102,30 @@ NEUTRAL = (
     *("judge.concurrency", "judge.timeout", "judge.retries"),
 )
 ABSENT = "absent"
+WEIGHTS = ("reward.weights.",)
 GRANULARITY = {"sequence": "", "token": "dense"}
 """Detail in a method's name by `reward.granularity`: none for one value per response."""
 
 
-def display_name(reward: str) -> str:
-    """Display name of a reward or method, or of the sum of rewards `a+b`; an unknown name is shown as it is."""
-    is_sum = "+" in reward and not reward.startswith("best_of_n_")
-    return " + ".join(DISPLAY_NAMES.get(part, part) for part in (reward.split("+") if is_sum else [reward]))
+def display_name(reward: str, weights: Mapping[str, float] | None = None) -> str:
+    """Display name of a reward or method; an unknown name is shown as it is.
+
+    That of a sum of rewards `a+b` has its members' weights, such as `CME + 0.1 Length`; those of 1 are left out.
+    """
+    if not is_sum(reward):
+        return DISPLAY_NAMES.get(reward, reward)
+    parts = [((weights or {}).get(part, 1), DISPLAY_NAMES.get(part, part)) for part in reward.split("+")]
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for weight, name in parts)
+
+
+def is_sum(reward: str) -> bool:
+    """Whether a name is that of a sum of rewards `a+b`, which a policy is trained on."""
+    return "+" in reward and not reward.startswith("best_of_n_")
+
+
+def reward_name(run: RunRecord) -> str:
+    """Display name of the reward or method of a run, with the weights of a sum."""
+    return display_name(run.reward, run.config.get("reward", {}).get("weights"))
 
 
 def family_name(family: str) -> str:
@@ -168,8 +184,9 @@ def sort_names(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
 
 
 def order_key(name: str, known: Sequence[str]) -> tuple[Any, ...]:
-    """Sort key that puts known names first."""
-    return (known.index(name) if name in known else len(known), natural_key(name))
+    """Sort key that puts known names first, and a sum of rewards behind its first member."""
+    first = name.split("+")[0] if is_sum(name) else name
+    return (known.index(first) if first in known else len(known), natural_key(name))
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -196,8 +213,13 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
             details = [run.verifier if raw else verifier_name(run.verifier)] if several_verifiers else []
             if several_experiments and run.experiment is not None:
                 details.append(run.experiment if raw else plain_name(run.experiment))
-            details += [setting_label(field, settings.get(field, ABSENT), raw) for field in sorted(fields)]
-            name = reward_or_label(run) if raw or run.scale == "imported" else display_name(run.reward)
+            named = () if raw or not is_sum(run.reward) else WEIGHTS  # in the name of a sum already
+            details += [
+                setting_label(field, settings.get(field, ABSENT), raw)
+                for field in sorted(fields)
+                if not field.startswith(named)
+            ]
+            name = reward_or_label(run) if raw or run.scale == "imported" else reward_name(run)
             names[run.run_id] = add_details(name, [detail for detail in details if detail])
     return names
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from analysis.experiments import EXPERIMENTS
-from analysis.records.names import SCALES, sort_names
+from analysis.records.names import SCALES, plain_name, sort_names
 from analysis.records.read import Records
 from analysis.tables.render import slug
 
@@ -40,14 +40,19 @@ def first_table(path: Path) -> str:
 
 
 def experiment_list(records: Records, out: Path) -> str:
-    """One line per experiment and scale: its title, its runs and the file with its tables."""
+    """One line per experiment and scale: its title, its runs and the files with its tables by data set."""
     lines = []
     for name, experiment in EXPERIMENTS.items():
         for plan in (plan for plan in records.experiments if plan.name == name):
-            path = out / "tables" / f"{slug(plan.scale)}-{slug(name)}.md"
-            if path.exists():
-                runs = f"{len(records.of(plan))} of {len(plan.runs)} runs"
-                lines.append(f"- {experiment.title} ({plan.scale}, {runs}): [tables](../{path})")
+            runs, stem = records.of(plan), f"{slug(plan.scale)}-{slug(name)}"
+            files = {"tables": stem} | {
+                f"tables on {plain_name(run.data)}": f"{stem}-{slug(run.data)}" for run in runs
+            }
+            paths = {text: out / "tables" / f"{file}.md" for text, file in files.items()}
+            links = [f"[{text}](../{path})" for text, path in paths.items() if path.exists()]
+            if links:
+                counted = f"{len(runs)} of {len(plan.runs)} runs"
+                lines.append(f"- {experiment.title} ({plan.scale}, {counted}): {', '.join(links)}")
     return "\n".join(["## Experiments\n", *lines, ""]) if lines else ""
 
 

@@ -65,7 +65,7 @@ def accuracy_cells(records: Sequence[RunRecord]) -> dict[tuple[str, ...], list[R
     cells: dict[tuple[str, ...], list[RunRecord]] = {}
     for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
         for run in group:
-            cells.setdefault((str(run.config["data"]["name"]), *key), []).append(run)
+            cells.setdefault((run.data, *key), []).append(run)
     return cells
 
 

@@ -19,7 +19,6 @@ from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
 from analysis.stats.metrics import Quality, Tally, WinRate, quality_change, tally, win_rate
 from analysis.stats.seeds import SeedSpread, seed_spread
-from analysis.stats.text import most_common_count
 from analysis.tables.controls import Controls
 from analysis.tables.judging.agreement import panel_agreement
 from analysis.tables.judging.judges import Checked, Standing, judge_standing, order_columns, position_bias
@@ -42,7 +41,7 @@ class Cell:
     the win rate's p-value, corrected over the cells of its scale and judge. `outcomes`: the numbers of verdicts that
     the policy won, tied and lost. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one
     line per run that ended early. `untrained`: one line per run whose policy is, or responds
-    like, the untrained model. `collapsed`: one line per run whose policy gives most prompts the same response.
+    like, the untrained model.
     """
 
     scale: str
@@ -69,7 +68,11 @@ class Cell:
     quality: Quality | None
     stopped: tuple[str, ...]
     untrained: tuple[str, ...] = ()
-    collapsed: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> str:
+        """The data set of the runs."""
+        return self.controls.runs[0].data
 
 
 def build_cells(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -> list[Cell]:
@@ -150,11 +153,6 @@ def cell_of(
             for run in runs
             if (reason := untrained_reason(run)) is not None
         ),
-        collapsed=tuple(
-            f"warning: seed {seed_names([run.seed])} gives {count} of {len(run.pairs)} prompts the same response"
-            for run in runs
-            if (count := collapsed_prompts(run)) is not None
-        ),
     )
 
 
@@ -164,13 +162,6 @@ def untrained_reason(run: RunRecord) -> str | None:
         return f"{run.untrained}, so both sides are the untrained model"
     alike = [pair.start.response == pair.policy.response for pair in run.pairs]
     return "both sides have the same responses" if alike and all(alike) else None
-
-
-def collapsed_prompts(run: RunRecord) -> int | None:
-    """The prompts with the policy's most common response, if these are most prompts, as they are not for the start."""
-    start = most_common_count([pair.start.response for pair in run.pairs])
-    policy = most_common_count([pair.policy.response for pair in run.pairs])
-    return policy if 2 * policy > len(run.pairs) >= 2 * start else None
 
 
 def build_contrasts(
@@ -195,8 +186,8 @@ def build_contrasts(
 
 
 def same_setting(one: Cell, other: Cell) -> bool:
-    """Whether two cells have the same scale, judge, family and regime, so that they can be compared."""
-    setting = attrgetter("scale", "judge", "family", "regime")
+    """Whether two cells have the same scale, data, judge, family and regime, so that they can be compared."""
+    setting = attrgetter("scale", "data", "judge", "family", "regime")
     return bool(setting(one) == setting(other))
 
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 import numpy as np
 import pandas as pd
 
-from analysis.records.names import add_details, display_name
+from analysis.records.names import add_details, display_name, plain_name
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
 from analysis.stats.metrics import known_mean
 from analysis.tables.render import Entry, Table, format_estimate, slug
@@ -31,10 +31,10 @@ VARIANTS = {
 }
 """Display names of variants, as in the names of the rewards; the others are shown as they are."""
 FRAME = (
-    *("probe_id", "scale", "family", "regime", "verifier", "seed", "line", "grade"),
+    *("probe_id", "scale", "family", "regime", "verifier", "seed", "data", "line", "grade"),
     *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
 )
-IDENTITY = attrgetter("probe_id", *FRAME[1:6])
+IDENTITY = attrgetter(*FRAME[:7])
 
 
 def ranks(values: Floats) -> Floats:
@@ -129,9 +129,10 @@ def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
 
 
 def probed_models(record: RewardProbeRecord) -> str:
-    """Checkpoints of a table, and the seed unless it is the first."""
+    """Checkpoints of a table, the seed unless it is the first, and the data."""
     seed = f", seed: {record.seed}" if record.seed else ""
-    return f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}{seed}"
+    models = f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}"
+    return f"{models}{seed}, data: {plain_name(record.data)}"
 
 
 def line_label(line: str) -> str:

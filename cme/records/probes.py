@@ -39,6 +39,11 @@ class RewardProbeRecord(Strict):
     not_probed: dict[str, str] = field(default_factory=dict)
     schema: int = 1
 
+    @property
+    def data(self) -> str:
+        """Name of the data set."""
+        return str(self.config.get("data", {}).get("name", ""))
+
     def check(self) -> None:
         """Raise ValueError unless every line and grade has one value per prompt."""
         for line, by_grade in self.values.items():

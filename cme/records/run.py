@@ -248,6 +248,11 @@ class RunRecord(Strict):
         return int(match[1]) if match else 1
 
     @property
+    def data(self) -> str:
+        """Name of the data set; empty for imported outputs."""
+        return str(self.config.get("data", {}).get("name", ""))
+
+    @property
     def last_step(self) -> int:
         """The last training step in the history; 0 without any."""
         steps = self.history.get("step", [])

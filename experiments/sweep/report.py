@@ -1,4 +1,4 @@
-"""The end of a sweep: one win rate per run, and one report on all runs."""
+"""The end of a sweep: one win rate per run, and a report for each data set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ MAX_REPORTED = 1000
 
 
 def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
-    """Print the win rate of each finished run and write one report on all, with the sanity checks of their judges.
+    """Print the win rate of each finished run and write a report on all of one data set, with the checks of its judges.
 
-    Each line begins with the overrides that not all these runs have. For more than MAX_REPORTED runs, print the command
-    that writes the report.
+    Win rates on different prompts belong in no common table. Each line begins with the overrides that not all these
+    runs have. For more than MAX_REPORTED runs, print the command that writes the report.
 
     Args:
         root: The folder of the results.
@@ -33,7 +33,7 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
 
     sanity = {path: read_record(path, SanityRecord) for path in sorted(root.glob("sanity-*/sanity.json"))}
     checked = check_judges(sanity.values())
-    judged = set()
+    judged, by_data = set(), dict[str, list[Path]]()
     for (path, _), own in zip(finished.items(), differing_words(finished.values()), strict=True):
         record = read_record(path)
         print(
@@ -41,12 +41,14 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
         )
         judges = (record.judge, *(further.name for further in record.further_judges or []))
         judged |= {(record.scale, judge) for judge in judges}
-    paths = list(finished)
-    if len(paths) == 1:
+        by_data.setdefault(record.data, []).append(path)
+    if len(finished) == 1:
         parts = ", ".join(f"{part} {took:.1f}" for part, took in record.seconds.items())
         total = sum(took for part, took in record.seconds.items() if ": " not in part)
         print(f"seconds: {parts}, total {total:.1f}")
-    digest = identity.digest([str(path) for path in paths])
-    out = paths[0].parent if len(paths) == 1 else root / f"report-{digest}"
-    paths += [path for path, check in sanity.items() if (check.scale, check.judge) in judged]
-    print(f"report: {build([path.parent for path in paths], out)}")
+    checks = [path.parent for path, check in sanity.items() if (check.scale, check.judge) in judged]
+    for data, paths in by_data.items():
+        digest = identity.digest([str(path) for path in paths])
+        out = paths[0].parent if len(finished) == 1 else root / f"report-{digest}"
+        what = f"report on {plain(data)}" if len(by_data) > 1 else "report"
+        print(f"{what}: {build([*(path.parent for path in paths), *checks], out)}")

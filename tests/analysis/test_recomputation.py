@@ -41,6 +41,7 @@ class Run:
     reward: str
     verifier: str
     ensemble: str
+    data: str
     build: int
     seed: int
     points: list[float]
@@ -104,6 +105,7 @@ def run(name: str) -> Run:
         reward=record["reward"],
         verifier=record["verifier"],
         ensemble=record["config"].get("reward", {}).get("ensemble", "mean"),
+        data=record["config"]["data"]["name"],
         build=record["config"]["scale"]["build"],
         seed=record["seed"],
         points=[points(verdict) for verdict in record["verdicts"]],
@@ -234,9 +236,16 @@ def test_the_grades_of_one_cell_follow_from_the_texts() -> None:
                 )
 
 
-@pytest.mark.parametrize(("name", "count"), [("main_table", 72), ("rewards", 25)])
-def test_win_rates_and_contrasts(name: str, count: int) -> None:
-    found, rows = cells(runs(name)), table(name.replace("_", "-"))
+@pytest.mark.parametrize(
+    ("name", "data", "file", "count"),
+    [
+        ("main_table", "world", "main-table", 72),
+        ("rewards", "world", "rewards", 27),
+        ("rewards", "arithmetic", "rewards-arithmetic", 12),
+    ],
+)
+def test_win_rates_and_contrasts(name: str, data: str, file: str, count: int) -> None:
+    found, rows = cells(run for run in runs(name) if run.data == data), table(file)
     assert len(found) == len(rows) == count
     expected = {key: win_rates(of) for key, of in found.items()}
     for key, numbers in expected.items():

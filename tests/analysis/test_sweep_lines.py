@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cme.records import write_record
@@ -30,6 +31,22 @@ def test_each_line_begins_with_what_differs(
     starts = [f"trainer.beta={beta} seed={n}: miniature: qwen" for n, beta in enumerate(("0", "0.1", "0.2"))]
     assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
     assert last.startswith("report: ")
+
+
+def test_each_data_set_has_a_report_of_its_own(
+    make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = {}
+    for number, data in enumerate(("world", "arithmetic", "world")):
+        record = make_record(seed=number, config={"seed": number, "data": {"name": data}})
+        write_record(tmp_path / record.run_id / "record.json", record)
+        cells[tmp_path / record.run_id / "record.json"] = [f"seed={number}"]
+    report.print_report(tmp_path, cells)
+    lines = capsys.readouterr().out.splitlines()[3:]
+    starts = ["report on world: ", "report on arithmetic: "]
+    pages = [Path(line.removeprefix(start)) for line, start in zip(lines, starts, strict=True)]
+    seeds = [pd.read_csv(page.parent / "tables" / "miniature.csv", dtype=str)["seeds"] for page in pages]
+    assert [list(of_page) for of_page in seeds] == [["0 2"], ["1"]]
 
 
 def test_one_run_has_its_seconds_in_parts_and_in_all(

@@ -338,6 +338,27 @@ def test_mathematics(name: str, runs: Runs) -> None:
     assert len(random.parts) == (name == "mathematics improves")
 
 
+def test_claims_about_instructions_leave_out_mathematics(runs: Runs) -> None:
+    """The same rewards on problems with one right answer, where CME loses and majority vote wins."""
+    world, sums = ({"config": {"data": {"name": name}}} for name in ("world", "arithmetic"))
+    instructions = [run for each in ({}, MAJORITY, CHANCE, TRUTH) for run in runs(70, **world, **each)]
+    graded = [
+        replace(run, accuracy=Accuracy(problems(10, 24), problems(20, 24)), experiment="rewards")
+        for each, wins in (({}, 20), (MAJORITY, 90), (CHANCE, 5))
+        for run in runs(wins, **sums, **each)
+    ]
+    planned = ExperimentRecord("rewards", "miniature", [run.run_id for run in instructions])
+    for extra in ([], graded):
+        records = Records([*instructions, *extra], [], [], [planned])
+        evidence = Evidence.collect(records, "miniature", ("rewards",))
+        assert outcome(CLAIMS["better than self-reference"].judge(evidence))[1] == [0]
+        assert outcome(CLAIMS["majority vote fails"].judge(evidence))[1] == [0]
+    mathematics = Evidence.collect(
+        Records([*instructions, *graded], [], [], []), "miniature", ("rewards",), True
+    )
+    assert {run.data for run in (*mathematics.runs, *mathematics.controls)} == {"arithmetic"}
+
+
 def test_seeds_at_their_floor_are_marked_in_claims_on_accuracy(runs: Runs) -> None:
     """All seeds have 20 of 40 right; the same ones, so that nothing is left over, or others by seed."""
     answer = Generation("7", True, 1)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from shown import problems
+from shown import problems, won
 
 from analysis.experiments import EXPERIMENTS, experiment_sections
 from analysis.records.read import Records
@@ -64,3 +65,39 @@ def test_runs_without_a_measure_give_a_note_and_no_error(
     [section] = experiment_sections(Records(bare, [], [], [plan]), tmp_path)
     [part] = section.parts
     assert bool(part.tables) != (len(part.notes) == 2)  # without a table, a note gives the reason
+
+
+def test_data_sets_are_shown_apart(make_record: Make, tmp_path: Path) -> None:
+    """On `world` CME wins 75 % and the random reward 25; on `arithmetic` CME wins 25 % and the random reward 50."""
+
+    def run(reward: str, wins: int, data: str, seed: int = 0) -> RunRecord:
+        config = {"seed": seed, "data": {"name": data}}
+        return make_record(
+            reward=reward, seed=seed, run_id=f"{reward}-{data}-{seed}", verdicts=won(wins), config=config
+        )
+
+    runs = [
+        *(run("cme", 27, "world", seed) for seed in (0, 1)),
+        *(run("random", 9, "world", seed) for seed in (0, 1)),
+        run("cme", 9, "arithmetic"),
+        run("random", 18, "arithmetic"),
+    ]
+    for name in ("rewards", OWN):
+        plan = ExperimentRecord(name, "miniature", [one.run_id for one in runs])
+        out = tmp_path / name
+        [section] = experiment_sections(Records(runs, [], [], [plan]), out)
+        world, arithmetic = section.parts
+        assert not any("data: " in table.title for table in world.tables)
+        assert all(table.title.endswith(", data: arithmetic") for table in arithmetic.tables)
+        assert all(", data: arithmetic. " in image.caption for image in arithmetic.images)
+        stem = f"miniature-{name.replace('_', '-')}"
+        rates = {}
+        for data in ("", "-arithmetic"):
+            frame = pd.read_csv(out / "tables" / f"{stem}{data}.csv").set_index("method")
+            rates[data] = frame[["win_rate", "contrast_difference"]].fillna(0).T.to_dict("list")
+        assert rates == {
+            "": {"CME": [75, 0], "Random": [25, -50]},
+            "-arithmetic": {"CME": [25, 0], "Random": [50, 25]},
+        }
+        figures = {path.name.split("miniature")[0] for path in (out / "figures").glob("*win-rates*.png")}
+        assert figures == {f"{stem[10:]}-win-rates-", f"{stem[10:]}-arithmetic-win-rates-"}

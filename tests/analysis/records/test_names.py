@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from analysis.records.names import REGIMES, method_names, result_settings, sort_names, verifier_of
+from analysis.records.names import REGIMES, REWARDS, method_names, result_settings, sort_names, verifier_of
 
 
 def names(*records, raw=False):
@@ -51,7 +51,12 @@ def test_a_sum_is_named_by_its_rewards(make_record):
         *({"reward": {"weights": {"cme": 1.0, "length": w}}} for w in (1.0, 0.1)),
         reward="cme+length",
     )
-    assert names(*weighted) == ["CME + Length (weights.length=1.0)", "CME + Length (weights.length=0.1)"]
+    assert names(*weighted) == ["CME + Length", "CME + 0.1 Length"]
+    assert names(weighted[1]) == ["CME + 0.1 Length"]  # beside no other sum, too
+    assert names(*weighted, raw=True) == [
+        "cme+length (weights.length=1.0)",
+        "cme+length (weights.length=0.1)",
+    ]
     assert names(*weighted, make_record(reward="cme_length"))[-1] == "CME + length"
 
 
@@ -103,4 +108,8 @@ def test_known_names_come_first():
     assert sort_names(["zeta", "instruct", "alpha", "pretrained"], REGIMES) == [
         *("pretrained", "instruct"),
         *("alpha", "zeta"),
+    ]
+    assert sort_names(["random", "mine", "cme+length", "cme_rank", "cme"], REWARDS) == [
+        *("cme", "cme+length", "cme_rank", "random"),
+        "mine",
     ]

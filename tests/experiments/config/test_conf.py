@@ -32,7 +32,8 @@ def command(file: Path) -> list[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(CONF)))
 def test_a_file_composes_and_validates_by_its_own_command(file: Path) -> None:
     for line in composition.expand_command_line(command(file)):
-        first_cell = [argument.split(",")[0] for argument in line if argument != "-m"]
+        # up to the first comma outside a list such as [cme,length]
+        first_cell = [re.split(r",(?![^\[]*\])", argument)[0] for argument in line if argument != "-m"]
         [config] = composition.compose_one_line(first_cell)
     if (group := file.parent.name) in NAMED_GROUPS:
         assert getattr(config, group).name == file.stem
@@ -216,8 +217,9 @@ CLAIMS = (
 
 
 def settings_beside_the_reward(grid: dict[str, str]) -> set[tuple[str, ...]]:
-    """Every family, regime, build and trainer setting of a grid."""
-    named = [key for key in grid if key in ("family", "regime", "scale.build") or key.startswith("trainer.")]
+    """Every family, regime, data set, build and trainer setting of a grid."""
+    places = ("family", "regime", "data", "scale.build")
+    named = [key for key in grid if key in places or key.startswith("trainer.")]
     values = [[f"{key}={value}" for value in str(grid[key]).split(",")] for key in sorted(named)]
     return {tuple(v for v in combination if v != "scale.build=1") for combination in product(*values)}
 
@@ -237,6 +239,13 @@ def test_a_grid_that_makes_a_claim_has_its_controls_beside_it(experiment: str) -
             if {control, f"{control}_answer"} & set(re.split(r"[,\s]+", grid.get("reward", ""))):
                 places |= settings
     assert covered["random"] >= wanted and covered["ground_truth"] >= wanted
+
+
+def test_the_comparison_of_rewards_has_every_reward() -> None:
+    """Every file of conf/reward, and a sum in its list form."""
+    cells = composition.compose_cells(["-m", "experiment=rewards"])
+    trained = {cell.reward.name for cell in cells if cell.trainer.method == "grpo"}
+    assert trained == {path.stem for path in (CONF / "reward").glob("*.yaml")} | {"cme+length"}
 
 
 @pytest.mark.parametrize(

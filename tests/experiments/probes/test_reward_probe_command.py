@@ -66,7 +66,8 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     [path] = (tmp_path / "runs").glob("*/probe.json")
     assert f"record: {path}" in printed.out
     assert (
-        "generator: miniature:qwen-1/pretrained, verifier: miniature:llama-1/verifier, seed: 3" in printed.out
+        "generator: miniature:qwen-1/pretrained, verifier: miniature:llama-1/verifier, seed: 3, data: world"
+        in printed.out
     )
     record = read_record(path, RewardProbeRecord)
     assert record.probe_id == path.parent.name
