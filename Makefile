@@ -28,9 +28,9 @@ laptop: $(INSTALLED)
 miniature: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m cme.miniature
 
-# WORKERS processes of one thread each; a test file runs in one of them, whose small runs its tests share
+# WORKERS processes of one thread each, which share small runs; one that is done takes tests from the other
 test: $(INSTALLED)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: $(INSTALLED) ray
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
@@ -38,7 +38,7 @@ test-slow: $(INSTALLED) ray
 # the share of the source that `make test` runs, child processes included
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 

@@ -65,8 +65,11 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
                 typed[key] = {"name": config.reward.name}
                 continue
             node = config[key]
-            values[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-            typed[key] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+            if OmegaConf.is_config(node):
+                OmegaConf.resolve(node)  # once: each conversion would parse every interpolation again
+                values[key], typed[key] = OmegaConf.to_container(node), OmegaConf.to_object(node)
+            else:
+                values[key] = typed[key] = node
         except OmegaConfBaseException as error:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
     check_names(values)
