@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,30 +35,35 @@ Folder = Callable[..., Path]
 TEXTS = ["what is 3 plus 4?", "name two animals.", "what color is the fox?", "is the bear large?"]
 
 
+def script(
+    folder: Path,
+    model: Path,
+    rewards: list[Any],
+    kind: Any = GRPOTrainer,
+    config: Any = GRPOConfig,
+    prompts: Sequence[Any] = TEXTS[:1],
+    **given: Any,
+) -> Any:
+    """A plain TRL script's trainer, by default for one step on one group of four."""
+    few = {"max_steps": 1, "per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 4}
+    plain = {"save_strategy": "no", "report_to": [], "use_cpu": True, "bf16": False, "disable_tqdm": True}
+    return kind(
+        model=str(model),
+        reward_funcs=rewards,
+        args=config(output_dir=str(folder), **few | plain | given),
+        train_dataset=Dataset.from_list([{"prompt": p} for p in prompts]),
+    )
+
+
 @pytest.mark.parametrize("chatty", [True, False])
 @pytest.mark.parametrize("settings", [{}, {"pmi": True}])
 def test_reward_in_a_trl_script(
     tiny_folder: Folder, tmp_path: Path, chatty: bool, settings: dict[str, Any]
 ) -> None:
     prompts: list[Any] = [[{"role": "user", "content": t}] for t in TEXTS] if chatty else TEXTS
-    trainer = GRPOTrainer(
-        model=str(tiny_folder("qwen")),
-        reward_funcs=CrossModelEntropy(str(tiny_folder("llama")), **settings),
-        args=GRPOConfig(
-            output_dir=str(tmp_path),
-            max_steps=2,
-            per_device_train_batch_size=4,
-            num_generations=4,
-            max_completion_length=8,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            use_cpu=True,
-            bf16=False,
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": p} for p in prompts]),
-    )
+    reward = CrossModelEntropy(str(tiny_folder("llama")), **settings)
+    steps = {"max_steps": 2, "logging_steps": 1, "max_completion_length": 8}
+    trainer = script(tmp_path, tiny_folder("qwen"), [reward], prompts=prompts, **steps)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     assert len(logs) == 2
@@ -92,35 +97,6 @@ class GivenLater(Given):
 def other(completions: list[Any], **_: Any) -> list[float]:
     """A second reward, which scores everything."""
     return [0.5, 0.25, 0.0, 0.75][: len(completions)]
-
-
-def script(
-    folder: Path,
-    model: Path,
-    rewards: list[Any],
-    kind: Any = GRPOTrainer,
-    config: Any = GRPOConfig,
-    **given: Any,
-) -> Any:
-    """A plain TRL script's trainer on one group of four."""
-    return kind(
-        model=str(model),
-        reward_funcs=rewards,
-        args=config(
-            output_dir=str(folder),
-            max_steps=1,
-            per_device_train_batch_size=4,
-            num_generations=4,
-            max_completion_length=4,
-            save_strategy="no",
-            report_to=[],
-            use_cpu=True,
-            bf16=False,
-            disable_tqdm=True,
-            **given,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": TEXTS[0]}]),
-    )
 
 
 @pytest.mark.parametrize("reward", [Given, GivenLater])

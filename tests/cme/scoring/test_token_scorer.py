@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from naive import score_ids
+from naive import Scores, score_ids
 from transformers import PreTrainedModel
 
 from cme.checkpoints import Checkpoint
@@ -38,20 +39,26 @@ def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
     return [prompts[i] for i in order], [responses[i] for i in order]
 
 
-@pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("batch_tokens", [1, 150, 100_000])
-def test_scores_equal_the_naive_ones(tiny: Tiny, family: str, batch_tokens: int, share: bool) -> None:
-    model = tiny(family).model
-    prompts, responses = cases(model.config.vocab_size)
-    scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
+def check(
+    scorer: TokenScorer, prompts: list[list[int]], responses: list[list[int]], naive: list[Scores]
+) -> None:
+    """Every value of every token is the naive one."""
     scored = scorer.score(prompts, responses, entropy=True, certainty=True)
-    assert scorer.share == share, "sharing was abandoned"
-    for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        expected = score_ids(model, prompt, response)
+    for one, expected in zip(scored, naive, strict=True):
         assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
         assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
         assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
         assert one.normalizers.tolist() == pytest.approx(expected.normalizers, abs=1e-4)
+
+
+def test_scores_equal_the_naive_ones(tiny: Tiny, family: str) -> None:
+    model = tiny(family).model
+    prompts, responses = cases(model.config.vocab_size)
+    naive = [score_ids(model, *row) for row in zip(prompts, responses, strict=True)]
+    for share, batch_tokens in product((True, False), (1, 150, 100_000)):
+        scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
+        check(scorer, prompts, responses, naive)
+        assert scorer.share == share, "sharing was abandoned"
 
 
 def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
@@ -290,15 +297,10 @@ def test_a_model_whose_logits_are_more_than_its_head_is_scored_with_its_own_logi
 
     monkeypatch.setattr(model, "forward", scaled)
     prompts, responses = cases(model.config.vocab_size)
-    scored = TokenScorer(model, batch_tokens=200).score(prompts, responses, entropy=True, certainty=True)
+    naive = [score_ids(model, *row) for row in zip(prompts, responses, strict=True)]
+    check(TokenScorer(model, batch_tokens=200), prompts, responses, naive)
     [record] = caplog.records
     assert record.message.startswith("Qwen2ForCausalLM: its logits are not its head")
-    for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        expected = score_ids(model, prompt, response)
-        assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
-        assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
-        assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
-        assert one.normalizers.tolist() == pytest.approx(expected.normalizers, abs=1e-4)
 
 
 @pytest.mark.parametrize("cap", [50.0, None])

@@ -85,6 +85,16 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., Run]) -> N
     assert pipeline.run(config) == Store.of(config).record
 
 
+def reward_by(monkeypatch: pytest.MonkeyPatch, function: Callable[..., list[float | None]]) -> None:
+    """Let a function stand for CME."""
+    instantiate = Component.instantiate
+    monkeypatch.setattr(
+        Component,
+        "instantiate",
+        lambda one, **more: FunctionReward(function) if one.name == "cme" else instantiate(one, **more),
+    )
+
+
 def test_samples_without_a_reward_give_a_warning(
     run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,12 +102,7 @@ def test_samples_without_a_reward_give_a_warning(
         return [None, None, None, 1.0] + [0.0] * (len(prompts) - 4)
 
     config = run_of("best_of_n", "trainer.num_generations=2")
-    instantiate = Component.instantiate
-    monkeypatch.setattr(
-        Component,
-        "instantiate",
-        lambda one, **more: FunctionReward(some) if one.name == "cme" else instantiate(one, **more),
-    )
+    reward_by(monkeypatch, some)
     record = read_record(pipeline.run(config))
     assert record.warnings == [
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
@@ -118,12 +123,7 @@ def test_best_of_n_without_a_choice_says_so(
     def same(prompts: list[object], *_: object, **__: object) -> list[float | None]:
         return [value] * len(prompts)
 
-    instantiate = Component.instantiate
-    monkeypatch.setattr(
-        Component,
-        "instantiate",
-        lambda one, **more: FunctionReward(same) if one.name == "cme" else instantiate(one, **more),
-    )
+    reward_by(monkeypatch, same)
     record = read_record(pipeline.run(run_of("best_of_n", "trainer.num_generations=2")))
     assert record.untrained == "no prompt has samples with different rewards"
     assert "no prompt has samples with different rewards, so both sides are the untrained model" in summarize(

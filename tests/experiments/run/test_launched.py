@@ -49,6 +49,15 @@ def known(values: Sequence[float | None]) -> dict[int, float]:
     return {i: value for i, value in enumerate(values) if value is not None}
 
 
+def check_same(alone: Path, launched: Path) -> None:
+    """Both folders have the same record, up to the order of additions in the history."""
+    one, both = told(alone), told(launched)
+    for column, values in one.pop("history").items():
+        assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), column
+    del both["history"]
+    assert one == both
+
+
 @pytest.mark.slow
 def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
     """A group of 8 completions, 4 in each process, whose reward is a vote of the group."""
@@ -63,11 +72,7 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
         done = run(KNOWN, [*cell(*own), f"results_dir={folder}"], launched)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("win rate") == 1, "one process reports"
-    alone, both = told(folders[False]), told(folders[True])
-    for column, values in alone.pop("history").items():
-        assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), column
-    del both["history"]
-    assert alone == both
+    check_same(folders[False], folders[True])
     [path] = folders[True].glob("*/record.json")
     assert read_record(path).environment["processes"] == "2"
     path.unlink()  # written again by one process, it has those that trained
@@ -93,11 +98,7 @@ def test_a_launch_that_is_interrupted_goes_on(cell: Cell, tmp_path: Path) -> Non
     assert launch.returncode != 0 and not any(folder.glob("*/record.json")), said[-3000:]
     again = run(KNOWN, [*own, f"results_dir={folder}"], launched=True)
     assert again.returncode == 0, again.stderr[-3000:]
-    alone, both = told(whole), told(folder)
-    for column, values in alone.pop("history").items():
-        assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), column
-    del both["history"]
-    assert alone == both
+    check_same(whole, folder)
 
 
 @pytest.mark.slow
