@@ -51,7 +51,7 @@ def dpo(
         policy,
         tiny(family),
         pairs,
-        monitoring or sampled_monitoring(tiny, family, every=1),
+        monitoring or sampled_monitoring(tiny, family, changes.pop("every", 1)),
         SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
         TrainingJob(0, folder, save_every, quiet=True),
     )
@@ -63,7 +63,7 @@ def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **cha
         policy,
         PROMPTS,
         responses,
-        sampled_monitoring(tiny, "llama", every=1),
+        sampled_monitoring(tiny, "llama", changes.pop("every", 1)),
         SETTINGS | changes,
         TrainingJob(0, folder, quiet=True),
     )
@@ -81,12 +81,12 @@ def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, fa
 
 def test_dpo_puts_the_chosen_above_the_rejected(tiny: Tiny, tmp_path: Path) -> None:
     policy = tiny("qwen")
-    dpo(tiny, tmp_path, policy=policy, max_steps=10)
+    dpo(tiny, tmp_path, policy=policy, max_steps=10, every=99)
     start, margins = tiny("qwen"), [margin(policy, tiny("qwen"), p) for p in PAIRS]
     assert sum(m > 0 for m in margins) >= 10 and sum(margins) / len(margins) > 1
     swapped = [Preference(p.prompt, p.rejected, p.chosen) for p in PAIRS]
     other = tiny("qwen")
-    dpo(tiny, tmp_path / "swapped", policy=other, pairs=swapped, max_steps=10)
+    dpo(tiny, tmp_path / "swapped", policy=other, pairs=swapped, max_steps=10, every=99)
     assert sum(margin(other, start, p) for p in PAIRS) / len(PAIRS) < -1
 
 
@@ -101,7 +101,7 @@ def test_the_sft_loss_is_the_mean_negative_log_likelihood(tiny: Tiny, tmp_path: 
 
 def test_sft_raises_the_likelihood_of_its_targets(tiny: Tiny, tmp_path: Path) -> None:
     policy, start = tiny("llama"), tiny("llama")
-    sft(tiny, tmp_path, policy=policy, max_steps=10)
+    sft(tiny, tmp_path, policy=policy, max_steps=10, every=99)
     for prompt, target in zip(PROMPTS, RESPONSES, strict=True):
         after, before = (log_likelihood(c, prompt.text, target.response) for c in (policy, start))
         assert after > before + 1
@@ -112,7 +112,7 @@ def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> Non
     for finished in (True, False):
         policy = tiny("llama")
         responses = [Generation(p.chosen, finished, None) for p in PAIRS]
-        sft(tiny, tmp_path / str(finished), responses, policy=policy, max_steps=10)
+        sft(tiny, tmp_path / str(finished), responses, policy=policy, max_steps=10, every=99)
         ends[finished] = score(policy, PROMPTS[0].text, PAIRS[0].chosen, end=True).values[-1]
     assert ends[True] > ends[False] + 1
 
