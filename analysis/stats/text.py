@@ -36,6 +36,11 @@ def ngrams(words: Words, n: int) -> Iterator[Ngram]:
     return zip(*(words[i:] for i in range(n)), strict=False)
 
 
+def most_common_count(responses: Sequence[str]) -> int:
+    """How often the most common response occurs; 0 without responses."""
+    return max(Counter(responses).values(), default=0)
+
+
 def distinct_n(responses: Sequence[Words], n: int) -> float:
     """Distinct-n of all responses together, in 0..1: distinct n-grams over n-grams; NaN without n-grams.
 

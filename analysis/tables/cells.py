@@ -19,6 +19,7 @@ from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
 from analysis.stats.metrics import Quality, Tally, WinRate, quality_change, tally, win_rate
 from analysis.stats.seeds import SeedSpread, seed_spread
+from analysis.stats.text import most_common_count
 from analysis.tables.controls import Controls
 from analysis.tables.judging.agreement import panel_agreement
 from analysis.tables.judging.judges import Checked, Standing, judge_standing, order_columns, position_bias
@@ -41,7 +42,7 @@ class Cell:
     the win rate's p-value, corrected over the cells of its scale and judge. `outcomes`: the numbers of verdicts that
     the policy won, tied and lost. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one
     line per run that ended early. `untrained`: one line per run whose policy is, or responds
-    like, the untrained model.
+    like, the untrained model. `collapsed`: one line per run whose policy gives most prompts the same response.
     """
 
     scale: str
@@ -68,6 +69,7 @@ class Cell:
     quality: Quality | None
     stopped: tuple[str, ...]
     untrained: tuple[str, ...] = ()
+    collapsed: tuple[str, ...] = ()
 
     @property
     def data(self) -> str:
@@ -153,6 +155,11 @@ def cell_of(
             for run in runs
             if (reason := untrained_reason(run)) is not None
         ),
+        collapsed=tuple(
+            f"warning: seed {seed_names([run.seed])} gives {count} of {len(run.pairs)} prompts the same response"
+            for run in runs
+            if (count := collapsed_prompts(run)) is not None
+        ),
     )
 
 
@@ -162,6 +169,13 @@ def untrained_reason(run: RunRecord) -> str | None:
         return f"{run.untrained}, so both sides are the untrained model"
     alike = [pair.start.response == pair.policy.response for pair in run.pairs]
     return "both sides have the same responses" if alike and all(alike) else None
+
+
+def collapsed_prompts(run: RunRecord) -> int | None:
+    """The prompts with the policy's most common response, if these are most prompts, as they are not for the start."""
+    start = most_common_count([pair.start.response for pair in run.pairs])
+    policy = most_common_count([pair.policy.response for pair in run.pairs])
+    return policy if 2 * policy > len(run.pairs) >= 2 * start else None
 
 
 def build_contrasts(

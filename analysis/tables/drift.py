@@ -16,7 +16,15 @@ from analysis.records.names import REGIMES, REWARDS, order_key
 from analysis.stats.intervals import UNDEFINED, Floats, interval_excludes, standard_error, t_interval
 from analysis.stats.metrics import quality_change
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.stats.text import compression_ratio, distinct_n, match_lengths, rouge_l, self_bleu, split_words
+from analysis.stats.text import (
+    compression_ratio,
+    distinct_n,
+    match_lengths,
+    most_common_count,
+    rouge_l,
+    self_bleu,
+    split_words,
+)
 from analysis.tables.accuracy import CELL, PLACE
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import Column, Entry, Table, build_table, format_estimate, format_interval, slug
@@ -33,6 +41,7 @@ MATCHED = (
     "shorter of start's and policy's response to its prompt, so that length has no effect."
 )
 OTHERS = (
+    "Most common response: the share of prompts that get it. "
     "Similarity to verifier: ROUGE-L F1 of a whole response and the frozen verifier's greedy response to the prompt. "
     f"Entropy (first and last {WINDOW} steps with a value) and the root of the KL divergence from the start (last "
     "value) are of completions sampled in training; the others are of greedy responses to the evaluation prompts."
@@ -55,6 +64,7 @@ METRICS = (
     Metric("distinct_2", "distinct-2", "share", 3),
     Metric("self_bleu", "self-BLEU", "0 to 100", 1),
     Metric("compression", "compression", "ratio", 2),
+    Metric("most_common", "most common response", "share of prompts", 3),
     Metric("verifier_similarity", "similarity to verifier", "ROUGE-L, 0 to 1", 3),
     Metric("entropy", "entropy", "nats/token", 3),
     Metric("sqrt_kl", "√KL from start", "√nats", 2),
@@ -78,10 +88,10 @@ class Sides:
 def measure_drift(run: RunRecord) -> dict[str, Sides]:
     """The metrics of a run by name; metrics without a value are left out.
 
-    `length` and `verifier_similarity` use whole responses. `distinct_*`, `self_bleu` and `compression` use all
-    responses, each truncated to the shorter of start's and policy's. `entropy` (nats per token) and `sqrt_kl` (root
-    nats per response) use completions sampled in training: entropy over the first and over the last WINDOW steps with a
-    value, KL at the last one (the root of an estimate below 0 is 0).
+    `length`, `most_common` and `verifier_similarity` use whole responses. `distinct_*`, `self_bleu` and `compression`
+    use all responses, each truncated to the shorter of start's and policy's. `entropy` (nats per token) and `sqrt_kl`
+    (root nats per response) use completions sampled in training: entropy over the first and over the last WINDOW steps
+    with a value, KL at the last one (the root of an estimate below 0 is 0).
     """
     start = [split_words(pair.start.response) for pair in run.pairs]
     policy = [split_words(pair.policy.response) for pair in run.pairs]
@@ -92,6 +102,10 @@ def measure_drift(run: RunRecord) -> dict[str, Sides]:
         "self_bleu": (self_bleu(before), self_bleu(after)),
         "compression": (compression_ratio(before), compression_ratio(after)),
     }
+    numbers["most_common"] = (
+        most_common_count([pair.start.response for pair in run.pairs]) / len(run.pairs),
+        most_common_count([pair.policy.response for pair in run.pairs]) / len(run.pairs),
+    )
     entropy, kl = (
         [value for value in run.history.get(column, []) if value is not None] for column in ("entropy", "kl")
     )

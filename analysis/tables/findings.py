@@ -76,13 +76,21 @@ def summary_line(cell: Cell) -> str:
 
 
 def limits(cells: Sequence[Cell]) -> list[str]:
-    """What limits the trust in some cells: runs that ended early or trained nothing, and their judge."""
-    runs: list[str] = []
+    """What limits the trust in some cells: runs that ended early, trained nothing or collapsed, and their judge."""
     if len(cells) == 1:
-        runs = [*cells[0].stopped, *cells[0].untrained]
-    elif untrained := sum(bool(cell.untrained) for cell in cells):
+        runs = [*cells[0].stopped, *cells[0].untrained, *cells[0].collapsed]
+    else:
+        untrained = [cell for cell in cells if cell.untrained]
+        collapsed = [cell for cell in cells if cell.collapsed]
+        methods = ", ".join(dict.fromkeys(cell.method for cell in collapsed))
+        texts = {
+            "have a run whose two sides are the untrained model": untrained,
+            f"have a run that gives most prompts the same response ({methods})": collapsed,
+        }
         runs = [
-            f"warning: {untrained} of {len(cells)} cells have a run whose two sides are the untrained model"
+            f"warning: {len(of_kind)} of {len(cells)} cells {text}"
+            for text, of_kind in texts.items()
+            if of_kind
         ]
     return [*runs, *judge_warnings(cells), *caveats(cells)]
 

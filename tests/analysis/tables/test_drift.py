@@ -56,6 +56,7 @@ def test_one_run_by_hand(make_record: Any) -> None:
     assert (found["distinct_1"]["start"], found["distinct_1"]["policy"]) == (2 / 4, 3 / 4)
     assert (found["distinct_2"]["start"], found["distinct_2"]["policy"]) == (1 / 2, 2 / 2)
     assert (found["self_bleu"]["start"], found["self_bleu"]["policy"]) == pytest.approx((100, 0))
+    assert (found["most_common"]["start"], found["most_common"]["policy"]) == (1 / 3, 1 / 3)
     similar = found["verifier_similarity"]
     assert similar["start"] == pytest.approx(np.mean([2 * 2 / 6, 2 * 1 / 4, 1]))
     assert similar["policy"] == pytest.approx(np.mean([2 * 1 / 4, 2 * 2 / 7, 0]))
@@ -106,7 +107,7 @@ def test_metrics_of_sets_have_no_interval_over_prompts(make_record: Any) -> None
     start = [f"a b c{i}" for i in range(40)]
     frame = drift_frame([run(make_record, start, ["a b c"] * 40, kl=[4.0])])
     of_sets = frame[~frame["metric"].isin(["length", "verifier_similarity"])]
-    assert len(of_sets) == 5 and of_sets["lo"].isna().all()
+    assert len(of_sets) == 6 and of_sets["lo"].isna().all()
 
 
 def test_a_seed_without_a_value_is_left_out_of_that_metric_alone(make_record: Any) -> None:
@@ -116,7 +117,8 @@ def test_a_seed_without_a_value_is_left_out_of_that_metric_alone(make_record: An
     found = rows(drift_frame([collapsed, usual]))
     assert found["distinct_2"]["seeds"] == 1 and found["length"]["seeds"] == 2
     silent = rows(drift_frame([run(make_record, start, [""] * 40)]))
-    assert set(silent) == {"length"} and silent["length"]["policy"] == 0
+    assert set(silent) == {"length", "most_common"} and silent["length"]["policy"] == 0
+    assert silent["most_common"]["policy"] == 1
 
 
 def test_runs_that_differ_only_in_their_judge_count_once(make_record: Any) -> None:

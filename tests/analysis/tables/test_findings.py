@@ -158,3 +158,13 @@ def test_both_say_that_a_run_trained_nothing(cell):
         assert "seed 0: no weight changed" in text
     several = headline([one, cell(84.2, 79.2, 88.9, "olmo")])
     assert "warning: 1 of 2 cells have a run whose two sides are the untrained model" in several
+
+
+def test_both_say_that_a_policy_gives_most_prompts_the_same_response(cell):
+    one = replace(
+        cell(50.0, 45.0, 55.0), collapsed=("warning: seed 0 gives 3 of 4 prompts the same response",)
+    )
+    for text in (headline([one]), summary_line(one)):
+        assert "seed 0 gives 3 of 4 prompts the same response" in text
+    several = headline([one, cell(84.2, 79.2, 88.9, "olmo")])
+    assert "warning: 1 of 2 cells have a run that gives most prompts the same response (CME)" in several

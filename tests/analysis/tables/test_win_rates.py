@@ -292,6 +292,22 @@ def test_equal_responses_on_both_sides_are_named_in_the_result_line(make_record)
     assert "same responses" not in summarize([replace(record, pairs=same)])
 
 
+def test_a_collapsed_policy_is_named_in_the_result_line(make_record):
+    record = make_record(seed=103, prompts=4)
+    texts = {"start": ["a", "b", "c", "d"], "half": ["x", "x", "y", "z"], "most": ["x", "x", "y", "x"]}
+
+    def line(start, policy):
+        pairs = [
+            replace(pair, start=Generation(one, True, 1), policy=Generation(other, True, 1))
+            for pair, one, other in zip(record.pairs, texts[start], texts[policy], strict=True)
+        ]
+        return summarize([replace(record, pairs=pairs)])
+
+    assert line("start", "most").endswith("warning: seed 2:3 gives 3 of 4 prompts the same response")
+    assert "same response" not in line("start", "half")
+    assert "same response" not in line("most", "most").replace("the same responses", "")
+
+
 def test_an_untrained_policy_is_named_in_the_result_line(make_record):
     line = summarize([make_record(seed=3, untrained="the training changed no weight")])
     assert line.endswith("seed 3: the training changed no weight, so both sides are the untrained model")
