@@ -114,7 +114,10 @@ APPARENT_WINS = Measure(
 
 
 def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float | None]) -> Measure:
-    """By cell, a value of the policy's responses minus that of the untrained model's, prompt by prompt."""
+    """By cell, a value of the policy's responses minus that of the untrained model's, prompt by prompt.
+
+    A cell does not count where a policy has collapsed: the change is then that of one text.
+    """
 
     def parts(evidence: Evidence, _: Rule) -> list[Part]:
         found = []
@@ -130,7 +133,10 @@ def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float |
                 change = tally(np.array(changes, dtype=float), np.array(prompts, dtype=object))
                 number, seeds = len(change.prompts), number_of_seeds(cell.tally)
                 estimate = difference_with_interval(change)
-                found.append(Part(place(cell), *estimate, number, seeds, freedom=max(1, number - 1)))
+                collapsed = "a policy that gives most prompts the same response" if cell.collapsed else ""
+                freedom = max(1, number - 1)
+                part = Part(place(cell), *estimate, number, seeds, freedom=freedom, insensitive=collapsed)
+                found.append(part)
         return found
 
     return Measure(quantity, f"no run of {kind.name} has this measured", parts)

@@ -173,6 +173,14 @@ def test_claims_about_single_cells(
     assert outcome(judged(name, *(runs(wins, **fields) for wins, fields in groups))) == (verdict, values)
 
 
+def test_a_collapsed_policy_is_no_evidence_on_length(runs: Runs) -> None:
+    def with_starts(run: RunRecord) -> RunRecord:
+        pairs = [replace(p, start=replace(p.start, response=f"no idea {i}")) for i, p in enumerate(run.pairs)]
+        return replace(run, pairs=pairs)
+
+    assert outcome(judged("length", [with_starts(run) for run in runs(50, response="ok")]))[0] == UNTESTED
+
+
 @pytest.mark.parametrize(
     ("name", "better", "worse"),
     [
