@@ -114,10 +114,13 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
         found = [evidence(scale, claim.experiments, claim.mathematics) for scale in scales]
         tested = [own for own in found if own.runs or own.separation]
         for own in tested:
-            judges = sort_names(run.judge for run in own.runs)
+            used, left_out = without_failed_judges(checked, claim, own)
+            judges = sort_names(run.judge for run in used.runs)
             names = " and ".join(map(judge_label, judges))
             names += "" if not judges else " judge" if len(judges) == 1 else " judges"
-            result = withhold_by_sanity(checked, claim, own, claim.judge(own))
+            result = withhold_by_sanity(checked, claim, used, claim.judge(used))
+            if left_out:
+                result = replace(result, reason=f"{result.reason.removesuffix('.')}. {left_out}")
             verdicts.append(ClaimVerdict(claim, own.scale, names, result))
         if claim.released is not None:
             counted = decide(claim.released(), claim.rule, claim.quantifier, "no count")
@@ -126,6 +129,24 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
             reason = f"These records have no runs of the experiment {' or '.join(claim.experiments)}."
             verdicts.append(ClaimVerdict(claim, "", "", Result(UNTESTED, reason)))
     return verdicts
+
+
+def without_failed_judges(
+    checked: Sequence[Checked], claim: Claim, evidence: Evidence
+) -> tuple[Evidence, str]:
+    """The evidence of judges that fail no sanity check, if win rates decide the claim and there is such evidence.
+
+    The sentence names the judges that are left out; it is empty without any.
+    """
+    failed = {record.judge for record, _ in checked if sanity_failures(record)}
+    left_out = sort_names(run.judge for run in evidence.runs if run.judge in failed)
+    runs = [run for run in evidence.runs if run.judge not in failed]
+    if not claim.measure.by_verdicts or not left_out or not runs:
+        return evidence, ""
+    controls = [run for run in evidence.controls if run.judge not in failed]
+    names = " and ".join(map(judge_label, left_out))
+    sentence = f"Runs judged by {names} are left out, since this judge fails a sanity check."
+    return replace(evidence, runs=runs, controls=controls), sentence
 
 
 def withhold_by_sanity(checked: Sequence[Checked], claim: Claim, evidence: Evidence, found: Result) -> Result:

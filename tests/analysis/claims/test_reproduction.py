@@ -17,7 +17,7 @@ from analysis.claims.reproduction import COUNTERPARTS, counterpart_table, reprod
 from analysis.experiments import EXPERIMENTS
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
-from cme.records import ExperimentRecord, write_record
+from cme.records import ExperimentRecord, RunRecord, write_record
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "experiment"
 
@@ -65,6 +65,23 @@ def test_a_judge_that_fails_its_sanity_check_decides_nothing(
     assert found.result.verdict == verdict
     assert ("Judge strict fails its sanity check against copied" in found.result.reason) == bool(won)
     assert ("The judge is not validated" in found.result.reason) == (not won)
+
+
+def test_another_judge_decides_without_one_that_fails_its_sanity_check(
+    make_record: Any, make_verdict: Any
+) -> None:
+    def run(judge: str, wins: int) -> RunRecord:
+        verdicts = [make_verdict(i, float(i < wins)) for i in range(100)]
+        fields = {"verifier": "random", "experiment": "verifier_sweep", "scale": "laptop"}
+        made = make_record(verdicts=verdicts, judge=judge, **fields)
+        return replace(made, run_id=f"{made.run_id}-{judge}")
+
+    claims = [claim for claim in all_claims() if claim.name == "random-weight verifier"]
+    runs = [run("strict", 80), run("other", 20)]
+    [found] = claim_verdicts(Records(runs, [], [sanity_record(copied=1.0)], [], []), claims)
+    assert [part.value for part in found.result.parts] == [20]
+    assert (found.result.verdict, found.judges) == ("not reproduced", "other judge")
+    assert "Runs judged by strict are left out" in found.result.reason
 
 
 def test_the_released_evaluation_is_judged_by_its_counts() -> None:
