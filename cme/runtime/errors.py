@@ -63,7 +63,7 @@ def in_part(name: str, part: Callable[..., Any]) -> Iterator[None]:
         raised_here = (frames[-1].line or "").startswith("raise") or isinstance(error, OSError)
         meant = expected_message(error) is not None and _is_own(part.__module__) and raised_here
         if not meant and not _is_own(type(error).__module__) and not origin(error):
-            file = getattr(sys.modules[part.__module__], "__file__", None)  # a notebook has none
+            file = vars(sys.modules[part.__module__]).get("__file__")  # a notebook has none
             at = ([frame for frame in frames if frame.filename == file] or frames)[-1]
             error.add_note(f"in {name} ({at.filename}:{at.lineno})")
         raise
@@ -71,7 +71,7 @@ def in_part(name: str, part: Callable[..., Any]) -> Iterator[None]:
 
 def origin(error: BaseException) -> str:
     """What `in_part` noted, behind a comma; empty where it noted nothing."""
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
+    notes = [note for note in vars(error).get("__notes__", ()) if note.startswith("in ")]
     return f", {notes[0]}" if notes else ""
 
 

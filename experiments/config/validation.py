@@ -149,10 +149,9 @@ def check_targets(values: Mapping[str, Any]) -> None:
             factory = locate(str(target))
         except ImportError as error:
             raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-        if str(getattr(factory, "__module__", None)).partition(".")[0] not in ("cme", *trusted):
-            raise BadConfig(
-                f"{path}={target} is defined in {getattr(factory, '__module__', None)}, not in cme"
-            )
+        module = str(getattr(factory, "__module__", None))
+        if module.partition(".")[0] not in ("cme", *trusted):
+            raise BadConfig(f"{path}={target} is defined in {module}, not in cme")
 
 
 def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:

@@ -212,9 +212,12 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                **{name: getattr(record, name) for name in ("sanity_id", "scale")},
+                "sanity_id": record.sanity_id,
+                "scale": record.scale,
                 "judge": check.judge,
-                **{name: getattr(record, name) for name in ("family", "regime", "seed")},
+                "family": record.family,
+                "regime": record.regime,
+                "seed": record.seed,
                 "opponent": check.opponent,
                 "win_rate": check.win.rate,
                 **{
