@@ -56,13 +56,17 @@ _NUMBER = re.compile(
 )
 
 
+def visible(text: str) -> str:
+    """A text without invisible format characters, such as joiners and spaces of no width."""
+    return "".join(c for c in text if category(c) != "Cf")
+
+
 def words(text: str) -> list[str]:
     """The words and numbers of a text, compared by Unicode's rules: canonical equivalence, and full case folding.
 
-    Combining marks belong to their word; invisible format characters, such as joiners, are left out.
+    Combining marks belong to their word.
     """
-    visible = "".join(c for c in text if category(c) != "Cf")
-    folded = normalize("NFC", normalize("NFD", visible).casefold())
+    folded = normalize("NFC", normalize("NFD", visible(text)).casefold())
     return "".join(c if c.isalnum() or c == "_" or category(c)[0] == "M" else " " for c in folded).split()
 
 
@@ -73,8 +77,12 @@ def last_number(text: str) -> tuple[int, int] | None:
     apart from its number, as in `x = - 7`, counts behind an operator or a verb, and if nothing else is in the text;
     elsewhere it is a dash, a bullet or a subtraction.
     """
-    matches = [match for match in _NUMBER.finditer(text) if not match["no_number"]]
-    return _span(matches[-1]) if matches else None
+    matches = [match for match in _NUMBER.finditer(visible(text)) if not match["no_number"]]
+    if not matches:
+        return None
+    start, end = _span(matches[-1])
+    places = [i for i, c in enumerate(text) if category(c) != "Cf"]
+    return places[start], places[end - 1] + 1
 
 
 def exact_value(number: str) -> str:
@@ -82,6 +90,7 @@ def exact_value(number: str) -> str:
 
     Equal values give equal texts up to `LONGEST` digits.
     """
+    number = visible(number)
     match = _NUMBER.fullmatch(number)
     if match is None or match["no_number"]:
         return number
@@ -127,7 +136,7 @@ def _power(sign: str, base: str, exponent: str) -> str:
 
 def to_latex(text: str) -> str:
     """A box's content with signs, digits, fractions, exponents and separators in plain LaTeX, without outer blanks."""
-    text = re.sub(rf"(?<=\d)(?:{_THIN})(?=\d{{3}}(?!\d))", "", normalize("NFC", text))
+    text = re.sub(rf"(?<=\d)(?:{_THIN})(?=\d{{3}}(?!\d))", "", normalize("NFC", visible(text)))
     text = re.sub(rf"(?<![\d,.])(?:{_INDIAN})|(?<!\d){_SPACED}", _join_groups, text)
     text = "".join("-" if c in _MINUS else str(decimal(c)) if category(c) == "Nd" else c for c in text)
     text = text.replace("{-}", "-").replace(r"\%", "%")

@@ -196,6 +196,7 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("\u0667", "7"),
         ("\uff11\uff12", "12"),
         ("\u0661\u066c\u0662\u0663\u0664\u066b\u0665", "1234.5"),
+        ("\u200eit is 4\u200b2\ufeff, I think", "42"),  # characters of no width
     ],
 )
 def test_the_last_number_is_the_answer(response: str, number: str | None) -> None:
@@ -274,6 +275,7 @@ def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
         ("\\boxed{\\text{\\$}7}", "7"),
         ("\\boxed{2 1/2}", "2\\frac{1}{2}"),
         ("\\boxed{2 3/2}", "2 3/2"),  # no mixed number
+        ("\\boxed{4\u200b2}", "42"),
         ("\\boxed{}", None),
         ("\\boxed{ } and \\boxed{5}", "5"),
     ],
