@@ -13,6 +13,7 @@ import yaml
 
 from experiments.config import composition
 from experiments.config.runs import Run
+from experiments.run.training import trl_settings
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import serving
 
@@ -30,7 +31,7 @@ MAIN_TABLE = [
     *("olmo pretrained", "olmo sft", "olmo instruct"),
 ]
 
-# one of each trainer, track and batch size; in `make test`, tests of the composition alone cover the others
+# one of each trainer, track and batch size; in `make test`, the others are only composed
 QUICK = ("llama instruct", "gemma pretrained", "mathematics", "majority vote (TTRL)", "dpo", "sft")
 OTHERS = tuple(name for name in LINES if name not in QUICK)
 
@@ -115,12 +116,25 @@ def _compose(line: str) -> Run:
     return run
 
 
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_composed_for_the_trainer(line: str) -> None:
+    run, expected = _compose(line), LINES[line]
+    settings = trl_settings(run)
+    batch = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    wanted = TABLE["common"][expected["trainer"]] | expected["settings"]
+    found = settings | {"batch": batch, "loss_type": [settings["loss_type"]], "seed": run.seed}
+    assert {name: found[name] for name in wanted} == wanted and run.generator == expected["model"]
+
+
 @pytest.mark.parametrize("line", MAIN_TABLE)
 def test_a_cell_beside_its_trainer(line: str) -> None:
     run = _compose(line)
     assert run.verifier.checkpoint == "google/gemma-4-E4B-it"
     assert (run.data.train_prompts, run.data.eval_prompts, run.data.seed) == (5000, 200, 42)
-    assert run.data.source.arguments["max_prompt_tokens"] == 512
+    source = run.data.source.arguments
+    assert (source["max_prompt_tokens"], source["tokenizer"]) == (512, run.generator)
+    assert run.trainer.per_device_train_batch_size == 1
+    assert (run.regime in run.family.ours) == (line in ("olmo pretrained", "olmo instruct"))
     assert (run.selection.every, run.selection.prompts, run.evaluation.both_orders) == (200, 50, True)
     assert (run.judge.arguments["model"], run.judge.arguments["max_response_chars"]) == ("gpt-5.2", 2500)
     reward = run.reward.arguments
@@ -137,8 +151,10 @@ def test_evaluation_length(line: str) -> None:
     assert run.evaluation.max_new_tokens == run.scoring.max_response_tokens == 2048
 
 
-def test_evaluation_length_in_mathematics() -> None:
+def test_a_cell_in_mathematics() -> None:
     run = _compose("mathematics")
+    assert run.verifier.checkpoint == "Qwen/Qwen2.5-Math-7B-Instruct"
+    assert (run.data.answers, run.data.eval_prompts) == ("boxed", 100)
     assert run.evaluation.max_new_tokens == run.scoring.max_response_tokens == 3072
 
 

@@ -139,34 +139,14 @@ def test_the_models_of_each_cell_at_laptop_scale(cell: tuple[str, str], generato
     assert smaller.run_id != config.run_id and identity.training_id(smaller) != identity.training_id(config)
 
 
-def test_a_verifier_that_is_the_generator_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    cell = ["scale=laptop", "family=qwen", "regime=instruct"]
-    composition.compose_cells([*cell, "verifier=qwen_coder_0_5b"])
-    assert "verifier equals generator (package:qwen2.5-coder-0.5b-instruct)" in capsys.readouterr().err
-    composition.compose_cells(cell)
-    assert "verifier equals" not in capsys.readouterr().err
-
-
 PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 
 
-@pytest.mark.parametrize(
-    ("reward", "expected"),
-    [  # generations, learning rate, KL penalty
-        ("token_entropy", (5, 1e-6, 0.001)),
-        ("token_entropy_last", (5, 1e-6, 0.001)),
-        ("token_entropy_format", (5, 1e-6, 0.001)),
-        ("self_certainty", (7, 3e-6, 0.005)),
-        ("semantic_entropy", (7, 1e-6, 0.0)),
-        ("majority_vote", (64, 5e-7, 0.01)),
-    ],
-)
-def test_preset_paper_gives_the_settings_of_the_publication(
-    reward: str, expected: tuple[int, float, float]
-) -> None:
-    own = compose(*PAPER, "data=world", f"reward={reward}", "preset=paper")
-    assert (own.trainer.num_generations, own.trainer.learning_rate, own.trainer.beta) == expected
-    assert own.trainer.steps_per_generation == own.trainer.gradient_accumulation_steps == expected[0]
+def test_preset_paper_trains_on_each_token_entropy_alike() -> None:
+    """The settings themselves, and those of the paper's cells: tests/rehearsal/trainer_settings.yaml."""
+    names = ("token_entropy", "token_entropy_last", "token_entropy_format")
+    one, *others = (compose(*PAPER, "data=world", f"reward={name}", "preset=paper") for name in names)
+    assert [other.values["trainer"] for other in others] == [one.values["trainer"]] * 2
 
 
 def test_a_preset_yields_to_the_command_line_and_is_another_run() -> None:
@@ -185,13 +165,6 @@ def test_the_settings_of_the_study_of_dense_rewards() -> None:
     assert study.evaluation.max_new_tokens == usual.evaluation.max_new_tokens == 2048
     with pytest.raises(composition.BadConfig, match=r"preset=dense_study at scale=miniature"):
         compose("preset=dense_study")
-
-
-def test_ttrl_trains_on_half_of_its_votes() -> None:
-    own = compose(*PAPER, "data=world", "reward=majority_vote", "preset=paper")
-    arguments = own.reward.arguments
-    assert (arguments["train_on"], arguments["num_generations"]) == (32, 64)
-    assert own.trainer.max_completion_length == 3072
 
 
 def test_a_preset_without_own_settings_is_the_same_run() -> None:
@@ -248,54 +221,7 @@ def test_the_comparison_of_rewards_has_every_reward() -> None:
     assert trained == {path.stem for path in (CONF / "reward").glob("*.yaml")} | {"cme+length"}
 
 
-@pytest.mark.parametrize(
-    ("family", "regime", "generator", "beta", "length", "steps"),
-    [  # as in the paper
-        ("qwen", "pretrained", "Qwen/Qwen2.5-0.5B", 0.01, 2048, 5000),
-        ("qwen", "instruct", "Qwen/Qwen2.5-0.5B-Instruct", 0.01, 2048, 5000),
-        ("llama", "pretrained", "meta-llama/Llama-3.2-1B", 0.0, 1536, 3000),
-        ("llama", "instruct", "meta-llama/Llama-3.2-1B-Instruct", 0.01, 2048, 5000),
-        ("gemma", "pretrained", "google/gemma-3-1b-pt", 0.0, 1536, 3000),
-        ("gemma", "instruct", "google/gemma-3-270m-it", 0.01, 2048, 5000),
-        ("olmo", "sft", "allenai/OLMo-2-0425-1B-SFT", 0.0, 1536, 3000),
-    ],
-)
-def test_the_settings_of_the_paper(
-    family: str, regime: str, generator: str, beta: float, length: int, steps: int
-) -> None:
-    config = compose("scale=paper", f"family={family}", f"regime={regime}")
-    trainer, source = config.trainer, config.data.source.arguments
-    differs = (family, regime) == ("gemma", "pretrained")
-    assert (trainer.beta, trainer.max_completion_length, trainer.max_steps) == (beta, length, steps)
-    assert config.evaluation.max_new_tokens == config.scoring.max_response_tokens == 2048
-    assert trainer.repetition_penalty == (1.25 if differs else 1.0)
-    assert trainer.gradient_accumulation_steps == trainer.steps_per_generation == (32 if differs else 8)
-    assert (trainer.learning_rate, trainer.lr_scheduler_type, trainer.warmup_steps) == (3e-6, "linear", 20)
-    assert (trainer.num_generations, trainer.temperature, trainer.top_p) == (8, 1, 1)
-    assert (trainer.max_grad_norm, trainer.per_device_train_batch_size, config.seed) == (1, 1, 42)
-    assert (config.generator, config.verifier.checkpoint) == (generator, "google/gemma-4-E4B-it")
-    judge = config.judge.arguments
-    assert (judge["model"], judge["max_response_chars"]) == ("gpt-5.2", 2500)
-    assert (config.data.train_prompts, config.data.eval_prompts, config.data.seed) == (5000, 200, 42)
-    assert (source["max_prompt_tokens"], source["tokenizer"]) == (512, generator)
-    assert (config.selection.every, config.selection.prompts) == (200, 50)
-    assert regime not in config.family.ours
-
-
-def test_regimes_that_the_paper_did_not_train_are_marked() -> None:
-    regimes = ("pretrained", "sft", "instruct")
-    cells = [compose("scale=paper", "family=olmo", f"regime={regime}") for regime in regimes]
-    assert [c.regime in c.family.ours for c in cells] == [True, False, True]
-    for c in cells:  # trained with the settings of the paper's model of similar size
-        like = "pretrained" if c.regime == "sft" else c.regime
-        llama = compose("scale=paper", "family=llama", f"regime={like}")
-        assert c.values["trainer"] == llama.values["trainer"]
-
-
-def test_settings_of_a_family_yield_to_the_command_line_and_apply_at_their_scale_only() -> None:
-    overrides = ["trainer.beta=0", "trainer.max_steps=3000"]
-    second = compose("scale=paper", "family=qwen", "regime=instruct", *overrides)
-    assert (second.trainer.beta, second.trainer.max_steps) == (0, 3000)
+def test_settings_of_a_family_apply_at_their_scale_only() -> None:
     miniature = compose("family=gemma")
     assert (miniature.trainer.repetition_penalty, miniature.trainer.max_steps) == (1.0, 60)
 
@@ -306,15 +232,6 @@ def test_a_family_without_settings_at_the_papers_scale_is_refused() -> None:
         composition.compose_cells(line)
     sizes = ["beta=0.0", "max_completion_length=512", "max_steps=300"]
     assert compose(*line, *(f"trainer.{size}" for size in sizes)).trainer.max_steps == 300
-
-
-def test_the_mathematics_of_the_paper() -> None:
-    config = compose("scale=paper", "family=qwen_math", "verifier=qwen_math", "data=math")
-    trainer = config.trainer
-    assert config.generator == "Qwen/Qwen2.5-Math-1.5B"
-    assert config.verifier.checkpoint == "Qwen/Qwen2.5-Math-7B-Instruct"
-    assert (trainer.beta, trainer.max_completion_length, trainer.max_steps) == (0, 3072, 600)
-    assert (config.data.answers, config.data.eval_prompts) == ("boxed", 100)
 
 
 QUICK = {("advantage_norm", "paper"), ("math", "laptop")}
