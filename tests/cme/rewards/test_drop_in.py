@@ -55,8 +55,7 @@ def script(
     )
 
 
-@pytest.mark.parametrize("chatty", [True, False])
-@pytest.mark.parametrize("settings", [{}, {"pmi": True}])
+@pytest.mark.parametrize(("chatty", "settings"), [(True, {}), (False, {"pmi": True})])
 def test_reward_in_a_trl_script(
     tiny_folder: Folder, tmp_path: Path, chatty: bool, settings: dict[str, Any]
 ) -> None:
@@ -99,8 +98,7 @@ def other(completions: list[Any], **_: Any) -> list[float]:
     return [0.5, 0.25, 0.0, 0.75][: len(completions)]
 
 
-@pytest.mark.parametrize("reward", [Given, GivenLater])
-@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize(("reward", "position"), [(Given, 0), (GivenLater, 1)])
 def test_none_beside_a_second_reward_is_no_reward(
     tiny_folder: Folder, tmp_path: Path, reward: type[Given], position: int
 ) -> None:

@@ -14,8 +14,6 @@ from trl import GRPOConfig, GRPOTrainer
 
 from cme import TrainingFailed
 from cme.rewards import CrossModelEntropy, Length, RandomReward, Reward, WeightedSum
-from experiments.config import composition, identity
-from experiments.config.validation import BadConfig
 
 Folder = Callable[..., Path]
 FIRST = [1.0, 2.0, 3.0, 6.0, 0.0, 0.0, 4.0, 4.0]
@@ -137,23 +135,3 @@ def test_settings_are_refused_by_name(weights: Any, aggregation: Any, named: str
         WeightedSum(members(), weights, 4, aggregation)
     with pytest.raises(ValueError, match="a sum has at least two members"):
         WeightedSum.check(members={"first": None}, weights={"first": 1.0})
-
-
-def test_a_sum_is_configured_by_its_members() -> None:
-    def cell(*overrides: str) -> Any:
-        [run] = composition.compose_cells(["reward=cme_length", *overrides])
-        return run
-
-    run = cell()
-    assert identity.verifiers(run) == [run.verifier.checkpoint] and "-cme_length-" in run.run_id
-    changes = ("reward.weights.length=0.5", "reward.members.length.target=9", "reward.members.cme.pmi=true")
-    assert len({run.run_id, *(cell(change).run_id for change in changes)}) == 4
-    assert cell("reward.members.cme.batch_tokens=9").run_id == run.run_id
-    for override, words in (
-        ("reward.members.cme.granularity=token", "one value per response"),
-        ("reward.members.length.target=0", "target=0"),
-        ("reward.aggregation=mean", "aggregation=mean"),
-        ("+reward.weights.random=1.0", "weights="),
-    ):
-        with pytest.raises(BadConfig, match=words):
-            cell(override)
