@@ -3,7 +3,6 @@
 import email.utils
 import json
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -120,21 +119,6 @@ def test_with_30_percent_faults_the_verdicts_are_the_same(faulty: ChatStub, tmp_
     assert set(faulty.drawn) == set(FAULTS)
     assert set(faulty.answered.values()) == {1}
     assert log.calls[None] == sum(faulty.asked.values()) == 120 + sum(faulty.drawn.values())
-
-
-def test_without_retries_failures_are_unscored_and_later_runs_complete_them(
-    faulty: ChatStub, tmp_path: Path
-) -> None:
-    truth = expected(pairs(60))
-    verdicts, _ = judge_all(judge(faulty, timeout=1.0, retries=0), pairs(60), tmp_path / "log")
-    unscored = [v for v in verdicts if v.outcome == "unscored"]
-    assert len(unscored) == sum(faulty.drawn.values()) > 20
-    assert all(v.reason for v in unscored)
-    assert all(v == t for v, t in zip(verdicts, truth, strict=True) if v.outcome != "unscored")
-    for _ in range(20):
-        verdicts, _ = judge_all(judge(faulty, timeout=1.0, retries=0), pairs(60), tmp_path / "log")
-    assert verdicts == truth
-    assert set(faulty.answered.values()) == {1}
 
 
 @pytest.mark.parametrize(
@@ -446,22 +430,6 @@ def test_a_reply_that_another_attempt_would_repeat_is_paid_for_once(
     assert reason in str(verdict.reason)
     with pytest.raises(Unavailable, match=reason):
         judge(stub).probe()
-
-
-class CutsSomeReplies(ChatStub):
-    """Cuts every reply on the first eleven instructions."""
-
-    def judged(self, body: dict[str, Any], question: str) -> bytes:
-        [number] = re.findall(r"\ninstruction (\d+)\n", question)
-        return completion("", "length") if int(number) < 11 else super().judged(body, question)
-
-
-def test_80_comparisons_are_80_paid_calls(tmp_path: Path) -> None:
-    """22 of them are cut at the limit of tokens. With five further attempts at each there would be 190 calls."""
-    with serving(CutsSomeReplies()) as stub:
-        verdicts, log = judge_all(judge(stub), pairs(40), tmp_path / "log")
-        assert len(stub.bodies) == log.calls[None] == 80
-    assert sum(v.outcome == "unscored" for v in verdicts) == 22
 
 
 @pytest.mark.parametrize(

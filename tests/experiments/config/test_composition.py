@@ -86,8 +86,9 @@ BAD = [
     (["reward.verifier=5"], ["verifier=5; it must be the name of a checkpoint, or a list of names"]),
     (["verifier.checkpoint=5"], ["verifier.checkpoint=5", "name of a checkpoint"]),
     (["generator=''"], ["generator=''", "name of a checkpoint"]),
-    *(([*group, f"{field}={value}"], [f"{field.lstrip('+')}", f"{value}; it must be a finite number"])
-      for value in ("nan", "-inf") for group, field in [
+    (["trainer.learning_rate=-inf"], ["trainer.learning_rate=-inf; it must be a finite number"]),
+    *(([*group, f"{field}=nan"], [f"{field.lstrip('+')}=nan; it must be a finite number"])
+      for group, field in [
       ([], "trainer.learning_rate"), ([], "reward.std_floor"), (["judge=reference_similarity"], "judge.margin"),
       (OPENAI, "judge.timeout"), (OPENAI, "judge.decoding.temperature"),
       (["judge@selection.judge=reference_similarity"], "selection.judge.margin"), ([], "+chat_template.generator.x")]),
@@ -118,8 +119,7 @@ BAD = [
     (["judge._target_=cme.nothing.there"], ["judge._target_=cme.nothing.there cannot be imported"]),
     (["data.oracle._target_=cme.nothing.there"], ["data.oracle._target_=cme.nothing.there cannot be imported"]),
     *(([f"{path}._target_={value}"], [f"{path}._target_={shown} is not in cme"])
-      for path in ("reward", "judge", "data.source")
-      for value, shown in (("5", "5"), ("[1]", "[1]"), ("null", "None"))),
+      for path, value, shown in (("reward", "5", "5"), ("judge", "[1]", "[1]"), ("data.source", "null", "None"))),
     (["judge._target_=cme"], ["judge._target_=cme cannot be imported"]),
     (["data.source._target_=cme.rewards.Length.check"], ["data.source._target_=cme.rewards.Length.check"]),
     (["data.oracle._target_=cme.runtime.secrets.SECRET_NAME.search"], ["data.oracle._target_=cme.runtime.secrets"]),

@@ -63,12 +63,15 @@ def released(tmp_path: Path) -> Path:
 @pytest.fixture
 def imported(released: Path) -> Callable[..., list[RunRecord]]:
     def run(*arguments: object) -> list[RunRecord]:
-        files = ("--start", released / "base_outputs.json", "--policy", released / "tuned_outputs.json")
         place = ("--name", "a name/with a slash", "--out", released / "records")
-        assert main(["import", *map(str, (*files, *place, *arguments))]) == 0
+        assert main(["import", *files(released), *map(str, (*place, *arguments))]) == 0
         return load_runs([released / "records"])
 
     return run
+
+
+def files(folder: Path) -> list[str]:
+    return [f"--start={folder}/base_outputs.json", f"--policy={folder}/tuned_outputs.json"]
 
 
 def cell(record: RunRecord) -> Cell:
@@ -103,38 +106,9 @@ def test_the_win_rate_is_that_of_the_counts(released: Path, imported: Callable[.
     assert {(p.start.tokens, p.start.finished) for p in record.pairs} == {(None, None)}
 
 
-def test_the_other_way_round_is_the_complement(released: Path) -> None:
-    samples = [sample(n, "b" if n < 30 else "a", "ab" if n % 2 else "ba") for n in range(COUNT)]
-    file = verdicts(released / "judge__x.json", samples)
-    rates = []
-    for start, policy in (("base", "tuned"), ("tuned", "base")):
-        files = [f"--start={released}/{start}_outputs.json", f"--policy={released}/{policy}_outputs.json"]
-        assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / start}"]) == 0
-        [record] = load_runs([released / start])
-        rates.append(cell(record).win.rate)
-    assert rates == [75.0, 25.0]
-
-
-def test_a_judge_that_failed_is_unscored_and_beside_the_other(
-    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = verdicts(released / "judge__down.json", [failed(n) for n in range(COUNT)])
-    works = verdicts(released / "judge__up.json", [sample(n, "b", "ab") for n in range(COUNT)])
-    records = imported("--verdicts", broken, "--verdicts", works)
-    by_judge = {record.judge: cell(record) for record in records}
-    assert by_judge["down"].win.unscored == COUNT and by_judge["down"].win.rate != by_judge["down"].win.rate
-    assert (by_judge["down"].win.worst_lo, by_judge["down"].win.worst_hi) == (0, 100)
-    assert by_judge["up"].win.rate == 100
-    said = capsys.readouterr()
-    assert "40 verdicts, 40 unscored" in said.out and "50.0 %" not in said.out
-    assert "40 of 40 verdicts unscored: (judge error: ModuleNotFoundError" in said.err
-    assert "trained" not in said.out
-
-
 def test_verdicts_that_all_failed_are_no_success(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = verdicts(released / "judge_base_vs_tuned__down.json", [failed(n) for n in range(COUNT)])
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    for where in ([str(released)], [*files, f"--verdicts={broken}"]):
+    for where in ([str(released)], [*files(released), f"--verdicts={broken}"]):
         assert main(["import", *where, f"--out={released / 'records'}"]) == 1
         said = capsys.readouterr()
         assert "40 verdicts, 40 unscored" in said.out and "50.0 %" not in said.out
@@ -251,8 +225,9 @@ def test_prompts_that_come_twice_are_paired_in_their_order(released: Path) -> No
         rows = [{"instruction": p, "output": f"{name} {n}"} for n, p in enumerate(twice)]
         (released / f"{name}_outputs.json").write_text(json.dumps(rows if name == "base" else rows[::-1]))
     file = verdicts(released / "judge__x.json", [sample(n, "b", "ab", twice[n]) for n in range(3)])
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / 'out'}"]) == 0
+    assert (
+        main(["import", *files(released), f"--verdicts={file}", "--name=n", f"--out={released / 'out'}"]) == 0
+    )
     [record] = load_runs([released / "out"])
     assert [(p.prompt_id, p.start.response, p.policy.response) for p in record.pairs] == [
         ("0", "base 0", "tuned 2"),
@@ -345,10 +320,16 @@ def test_two_files_are_judged_in_both_orders(
 def test_how_a_judge_is_reached_does_not_make_another_record(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
     lines = []
     for more in ("judge.max_calls=5", "judge.concurrency=2", "judge.max_response_chars=9"):
-        command = ["judge", *files, "--name=n", f"--out={released / 'out'}", "--dry-run", "judge=openai"]
+        command = [
+            "judge",
+            *files(released),
+            "--name=n",
+            f"--out={released / 'out'}",
+            "--dry-run",
+            "judge=openai",
+        ]
         assert main([*command, "judge.model=x", more]) == 0
         lines.append(capsys.readouterr().out.splitlines()[0])
     assert f"judge openai: {2 * COUNT} calls, " in lines[0]
@@ -374,8 +355,7 @@ def test_how_a_judge_is_reached_does_not_make_another_record(
 def test_a_judge_that_cannot_be_is_one_sentence(
     released: Path, capsys: pytest.CaptureFixture[str], override: str, said: str
 ) -> None:
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    assert main(["judge", *files, "--name=n", f"--out={released / 'out'}", *override.split()]) == 2
+    assert main(["judge", *files(released), "--name=n", f"--out={released / 'out'}", *override.split()]) == 2
     printed = capsys.readouterr().err
     assert said in printed and len(printed.splitlines()) == 1
 
@@ -383,8 +363,7 @@ def test_a_judge_that_cannot_be_is_one_sentence(
 def test_what_the_judge_lacks_is_said_before_any_call(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    command = ["judge", *files, f"--out={released / 'out'}"]
+    command = ["judge", *files(released), f"--out={released / 'out'}"]
     mine = released / "mine.jsonl"
     rows = [{"instruction": p} | ({"output": p} if n < 2 else {}) for n, p in enumerate(PROMPTS)]
     mine.write_text("\n".join(map(json.dumps, rows)))
@@ -420,9 +399,8 @@ def test_a_judge_that_scores_nothing_is_a_failure_with_its_reason(
         return [Verdict(p.prompt_id, True, **(tie if n < scored else none)) for n, p in enumerate(pairs)]
 
     monkeypatch.setattr(judging, "collect_verdicts", verdicts_on)
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
     for scored, code in ((0, 1), (1, 0), (COUNT, 0)):
-        assert main(["judge", *files, f"--out={released / 'out'}", "judge=local"]) == code
+        assert main(["judge", *files(released), f"--out={released / 'out'}", "judge=local"]) == code
         said = capsys.readouterr().err
         expected = f"local: {COUNT - scored} of {COUNT} verdicts are unscored, the first because it slept"
         assert (expected in said) == (scored < COUNT)
@@ -433,10 +411,9 @@ def test_a_place_for_records_that_is_a_file_is_refused_before_judging(
 ) -> None:
     monkeypatch.setattr(judging, "collect_verdicts", pytest.fail)
     monkeypatch.setattr(judging, "probe", pytest.fail)
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
     out = released / "out"
     out.write_text("mine")
-    assert main(["judge", *files, f"--out={out}", "judge=local"]) == 2
+    assert main(["judge", *files(released), f"--out={out}", "judge=local"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {out} cannot be written") and out.read_text() == "mine"
 
@@ -493,8 +470,7 @@ def test_verdicts_on_other_texts_are_refused(
     samples = [sample(n, "b", "ab") for n in range(COUNT)]
     samples[3] |= changes
     file = verdicts(released / "judge__x.json", samples)
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    command = ["import", *files, f"--verdicts={file}", f"--out={released / 'out'}"]
+    command = ["import", *files(released), f"--verdicts={file}", f"--out={released / 'out'}"]
     assert main(command) == (0 if reason is None else 2)
     assert str(reason or "") in capsys.readouterr().err
     swapped = ["import", f"--start={released}/tuned_outputs.json", f"--policy={released}/base_outputs.json"]
@@ -506,8 +482,7 @@ def test_verdicts_mostly_on_other_instructions_are_refused(
 ) -> None:
     samples = [sample(n, "b", "ab", PROMPTS[n] if n < 19 else "another") for n in range(COUNT)]
     file = verdicts(released / "judge__x.json", samples)
-    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
-    assert main(["import", *files, f"--verdicts={file}", f"--out={released / 'out'}"]) == 2
+    assert main(["import", *files(released), f"--verdicts={file}", f"--out={released / 'out'}"]) == 2
     assert "21 of 40 verdicts are on other instructions than the outputs" in capsys.readouterr().err
 
 

@@ -262,7 +262,6 @@ def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cel
     "variant",
     [
         ("reward.granularity=token", "reward.alignment=sum", "reward.normalize=sequence"),
-        ("reward.metric=predictive_entropy", "reward.granularity=token"),
         ("reward.metric=perplexity", "reward.span=blended", "reward.std_floor=0.1"),
         (
             *(

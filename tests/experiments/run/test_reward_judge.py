@@ -107,7 +107,6 @@ def test_the_plan_has_the_calls_of_training(asked: Callable[..., list[str]]) -> 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), MOST),
         (("trainer.num_iterations=2",), MOST // 2),
         (("trainer.gradient_accumulation_steps=2", "trainer.steps_per_generation=2"), 2 * MOST),
         (("reward.neighbours=1",), STEPS * GROUPS * 2 * 4),
