@@ -20,6 +20,8 @@ from cme.records import (
     Comparison,
     FurtherJudge,
     Generation,
+    Grade,
+    Grades,
     Pair,
     Progress,
     Prompt,
@@ -93,6 +95,7 @@ def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> No
 RESPONSE = Generation("a", True, 1)
 WIN = Verdict("e", True, "first", scores=(1.0, 0.0))
 STRAY = Verdict("z", True, "tie")
+GRADE = Grade(0.5, "none", {})
 COMMON: dict[str, Any] = {
     "scale": "miniature", "family": "qwen", "regime": "sft", "seed": 0, "generator_checkpoint": "g",
     "config": {"a": [1]}, "environment": {"python": "3"},
@@ -247,6 +250,7 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
         ("accuracy.start", Accuracy([True], [True, None])),
         ("accuracy.policy", Accuracy([True, None], [True])),
         ("accuracy.selected", Accuracy([True, None], [True, None], [True])),
+        ("grades.cut_start", Grades([GRADE] * 2, [GRADE] * 2, [GRADE])),
         ("verifier_responses", [RESPONSE]),
         ("verifier_quality", [1.0]),
         ("comparisons.larger.responses", [Comparison("larger", "c", [RESPONSE], [])]),

@@ -27,7 +27,6 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("folder", type=Path, help="where the stand-ins lie; built on first use")
     parser.add_argument("--port", type=int, default=0, help="of the judge server; 0 for any free one")
-    parser.add_argument("--faults", action="store_true", help="let the judge server fail now and then")
     parser.add_argument("--build-only", action="store_true", help="serve no judge")
     options = parser.parse_args(arguments)
     cache = hub_cache.build(options.folder.resolve(), PARTS)
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     for name, value in cache.environment().items():
         if name.startswith(own):
             print(f"export {name}={value}")
-    with judge_server.serving(options.faults, options.port) as server:
+    with judge_server.serving(options.port) as server:
         print(f"# judge=gpt_5_2 judge.base_url={server.url('openai')}")
         print(f"# judge=anthropic judge.base_url={server.url('anthropic')}", flush=True)
         threading.Event().wait()

@@ -295,16 +295,6 @@ def test_a_reply_without_a_verdict_is_unscored(
     assert isnan(measure(judge, [verdict]))
 
 
-def test_a_pair_without_a_label_in_one_order_has_no_points() -> None:
-    games = [
-        Verdict("a", True, "first", None, (3.0, 0.0)),
-        Verdict("a", False, "unscored", "no label", None),
-        Verdict("b", True, "second", None, (0.0, 1.0)),
-        Verdict("b", False, "tie", None, (0.5, 0.5)),
-    ]
-    assert measure("arena_hard", games) == pytest.approx(25.0)
-
-
 @pytest.mark.parametrize("judge", ["arena_hard", "wildbench", "wildbench_score"])
 def test_a_run_is_evaluated(
     cell: Callable[..., list[str]],

@@ -15,7 +15,7 @@ from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments.config import composition
 from experiments.run import judging
-from tests.rehearsal.stand_ins.judge_server import FAULTS, JudgeServer, serving, verdict
+from tests.rehearsal.stand_ins.judge_server import JudgeServer, verdict
 
 CUT = 2500
 CUT_NOTE = f"\n[only the first {CUT} characters are shown]"
@@ -111,31 +111,6 @@ def test_a_judge_as_reward(judge_server: JudgeServer, tmp_path: Path, maker: str
     assert {r.parts["instruction"] for r in judge_server.requests} == {"Instruction, 日本語"}
 
 
-def test_passing_failures_end_in_the_true_verdicts(tmp_path: Path) -> None:
-    """Rate limits, server errors, fences and prose: what is asked again comes to the verdict of a server that works."""
-    with serving(faults=True) as server:
-        server.calls = FAULTS["rate limit"] - 3  # a rate limit at the third call
-        verdicts = judge_all(tmp_path, CLAUDE, f"judge.base_url={server.url('anthropic')}")
-        assert {r.status for r in server.requests} >= {200, 429}
-    for one, pair in zip(verdicts, [p for p in PAIRS for _ in range(2)], strict=True):
-        sides = (pair.policy, pair.start) if one.policy_first else (pair.start, pair.policy)
-        assert one.outcome == expected_outcome(sides[0].response, sides[1].response)
-
-
-def test_a_reply_cut_by_length_is_paid_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At temperature 0 the same request is cut again: the verdict is unscored, with the limit in its reason."""
-    monkeypatch.setitem(FAULTS, "cut reply", 1)
-    monkeypatch.setitem(FAULTS, "rate limit", 10**9)
-    monkeypatch.setitem(FAULTS, "server error", 10**9)
-    with serving(faults=True) as server:
-        judge = make_judge(GPT, f"judge.base_url={server.url('openai')}", "judge.retries=2")
-        pair = PAIRS[3]
-        with VerdictLog(tmp_path / "verdicts.jsonl") as log:
-            [one] = judge_pairs(judge, [pair], False, log)
-        assert one.outcome == "unscored" and "1024" in str(one.reason)
-        assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
@@ -183,11 +158,3 @@ def test_a_judge_that_cannot_be_reached_is_one_sentence_with_a_remedy() -> None:
     judge = make_judge(GPT, "judge.base_url=http://127.0.0.1:9/v1", "judge.retries=0")
     with pytest.raises(Unavailable, match=r"127.0.0.1:9/v1 .*ConnectError.*; correct that .*another judge$"):
         judge.probe()
-
-
-@pytest.mark.parametrize(
-    ("maker", "judge"), [("openai", GPT), ("openai", "judge=gpt_5"), ("anthropic", CLAUDE)]
-)
-def test_judges_work_as_they_are(judge_server: JudgeServer, maker: str, judge: str) -> None:
-    make_judge(judge, f"judge.base_url={judge_server.url(maker)}").probe()
-    assert [r.status for r in judge_server.requests] == [200]

@@ -1,7 +1,6 @@
 """Comparisons with further models: added to a finished run, generated once, and no part of its identity."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import length_judge
 import pytest
@@ -221,20 +220,6 @@ def test_the_plan_counts_comparisons_of_a_start_once() -> None:
     assert estimate.judge_calls(pretrained, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 2 + 2)
     assert estimate.judge_calls(pretrained, longest, with_start=False)[0] == 2 * 200 * (1 + 2 + 2)
     assert estimate.judge_calls(instruct, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 1 + 1)
-
-
-def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
-    finished: Cell, tmp_path: Path
-) -> None:
-    record = read_record(Store.of(composed(finished("reward=random", ON))).record)
-    write_record(tmp_path / "record.json", record)
-    assert read_record(tmp_path / "record.json") == record
-    [first, *others] = record.comparisons or []
-    short = replace(first, responses=first.responses[1:])
-    for wrong, said in (([short, *others], "instruct.responses has"), ([first, first], "name")):
-        write_record(tmp_path / "record.json", replace(record, comparisons=wrong))
-        with pytest.raises(ValueError, match=said):
-            read_record(tmp_path / "record.json")
 
 
 def test_unscored_verdicts_and_a_missing_start_are_pending(finished: Cell) -> None:

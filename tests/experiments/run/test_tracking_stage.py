@@ -96,5 +96,3 @@ def test_a_tracker_that_cannot_be_had_is_refused_before_any_work(
         preparation.prepare(configs)
     assert str(refused.value).startswith("tracker=mlflow needs the package mlflow")
     assert not Store.of(configs[0]).folder.exists()
-    with pytest.raises(ValueError, match=r"tracker=tensorboards.*did you mean tensorboard"):
-        composed(cell("tracker=tensorboards"))

@@ -6,7 +6,7 @@ The paths under its address:
                    not reason if reasoning_effort is none, which gpt-5 refuses.
     /anthropic/v1  claude-sonnet-4-6: no JSON mode, so a reply may have a fence or prose around its JSON
 
-The longer response wins, response A where they are nearly equal. With `faults`, calls fail at the rates of FAULTS.
+The longer response wins, response A where they are nearly equal.
 """
 
 import json
@@ -25,8 +25,6 @@ OPENAI_FIELDS = {
     *("n", "stream", "seed", "logprobs", "top_logprobs", "reasoning_effort", "verbosity", "stop", "tools"),
     *("service_tier", "store", "user"),
 }
-FAULTS = {"rate limit": 7, "server error": 31, "cut reply": 41, "prose": 11, "fence": 3}
-"""Every how many calls a fault occurs."""
 
 BLOCK = re.compile(r"\[\[(instruction|response A|response B) [0-9a-f]+\]\]\n(.*?)\n\[\[end of", re.DOTALL)
 A_ADVANTAGE = 1.05  # how much longer than A response B may be and still lose
@@ -54,9 +52,9 @@ class JudgeRequest:
 class _Refused(Exception):
     """A reply other than a verdict: its status, and the fields of its error."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None, **fields: str):
+    def __init__(self, status: int, message: str, **fields: str):
         super().__init__(message)
-        self.status, self.headers = status, headers or {}
+        self.status = status
         unknown = {"type": "invalid_request_error", "code": None, "param": None}
         self.body = {"error": {"message": message} | unknown | fields}
 
@@ -67,9 +65,8 @@ class JudgeServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, faults: bool = False, port: int = 0) -> None:
+    def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.faults = faults
         self.requests: list[JudgeRequest] = []
         self.calls = 0
         self.lock = threading.Lock()
@@ -90,23 +87,7 @@ class JudgeServer(ThreadingHTTPServer):
         message = str(body["messages"][-1]["content"])
         if maker == "openai":
             _check_openai_fields(body, message)
-        if self._occurs("rate limit", call):
-            headers = {"retry-after": "1", "x-ratelimit-remaining-requests": "0"}
-            raise _Refused(429, "Rate limit reached for gpt-5.2.", headers, code="rate_limit_exceeded")
-        if self._occurs("server error", call):
-            raise _Refused(529 if maker == "anthropic" else 500, "Overloaded", type="overloaded_error")
-        content, finish = verdict(dict(BLOCK.findall(message))), "stop"
-        has_json_mode = maker != "anthropic" and body.get("response_format") == {"type": "json_object"}
-        if self._occurs("cut reply", call):
-            content, finish = "", "length"  # reasoning has used up all tokens
-        elif not has_json_mode and self._occurs("prose", call):
-            content = f"Both responses have merits. Here is my verdict:\n\n{content}\n\nI hope this helps!"
-        elif not has_json_mode and self._occurs("fence", call):
-            content = f"```json\n{content}\n```"
-        return completion(call, body["model"], message, content, finish)
-
-    def _occurs(self, fault: str, call: int) -> bool:
-        return self.faults and call % FAULTS[fault] == 0
+        return completion(call, body["model"], message, verdict(dict(BLOCK.findall(message))))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -116,11 +97,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         maker = self.path.strip("/").removesuffix("/v1/chat/completions")
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        headers: Mapping[str, str] = {}
         try:
             status, reply = 200, self.server.reply(maker, self.headers.get("Authorization", ""), body)
         except _Refused as refused:
-            status, reply, headers = refused.status, refused.body, refused.headers
+            status, reply = refused.status, refused.body
         message = str(body["messages"][-1]["content"])
         fields = {name: value for name, value in body.items() if name != "messages"}
         request = JudgeRequest(maker, status, fields, message, dict(BLOCK.findall(message)))
@@ -128,8 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.requests.append(request)
         content = json.dumps(reply).encode()
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
@@ -137,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-def completion(call: int, model: str, message: str, content: str, finish: str = "stop") -> dict[str, Any]:
+def completion(call: int, model: str, message: str, content: str) -> dict[str, Any]:
     """A reply in the form of the API, with 64 tokens for the model's reasoning."""
     usage = {"prompt_tokens": len(message) // 4, "completion_tokens": len(content) // 4 + 64}
     return {
@@ -149,7 +128,7 @@ def completion(call: int, model: str, message: str, content: str, finish: str = 
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": content, "refusal": None},
-                "finish_reason": finish,
+                "finish_reason": "stop",
                 "logprobs": None,
             }
         ],
@@ -200,6 +179,6 @@ def running(server: Server) -> Iterator[Server]:
         thread.join()
 
 
-def serving(faults: bool = False, port: int = 0) -> AbstractContextManager[JudgeServer]:
+def serving(port: int = 0) -> AbstractContextManager[JudgeServer]:
     """A server at work while the block lasts."""
-    return running(JudgeServer(faults, port))
+    return running(JudgeServer(port))
