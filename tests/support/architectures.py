@@ -88,6 +88,10 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
         attention_chunk_size=CONTEXT,
     ),
     "bloom": lambda: transformers.BloomConfig(vocab_size=40, hidden_size=16, n_layer=2, n_head=2),
+    # states instead of keys and values
+    "rwkv": lambda: transformers.RwkvConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16
+    ),
     "mamba": lambda: transformers.MambaConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=2, state_size=4
     ),

@@ -20,8 +20,3 @@ def test_every_prompt_is_a_calculation_with_its_result(split: str) -> None:
         assert world.grade(prompt.text, response, True).quality == 1
         assert is_correct(response, prompt.answer, "number")
         assert world.split_of(world.problem_of(prompt.text)) == split
-
-
-def test_too_many_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'tune' has \d+ calculations, but 1000 were asked for"):
-        load_prompts("tune", 1000, 0)

@@ -235,32 +235,6 @@ def test_errors_that_smaller_passes_do_not_cure_are_raised(
         scorer.score([[7, 8]], [[9, 10]])
 
 
-@pytest.mark.parametrize("kind", ["rwkv", "mamba"])
-def test_models_without_keys_and_values_are_scored_correctly(
-    caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
-    """They keep states instead of keys and ignore masks, so no padding may precede a token."""
-    from transformers import MambaConfig, MambaForCausalLM, RwkvConfig, RwkvForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2}
-    model: PreTrainedModel
-    if kind == "rwkv":
-        model = RwkvForCausalLM(RwkvConfig(attention_hidden_size=16, **sizes)).eval()
-    else:
-        model = MambaForCausalLM(MambaConfig(state_size=4, **sizes)).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(3)
-    prompts, responses = cases(60)
-    scorer = TokenScorer(model)
-    scored = scorer.score(prompts, responses)
-    assert not scorer.share and "densely" in caplog.text
-    for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        expected = score_ids(model, prompt, response).values
-        assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-3)
-
-
 def test_one_wrong_token_in_a_long_response_is_noticed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = PromptCache.hidden
 

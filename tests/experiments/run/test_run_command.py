@@ -37,19 +37,12 @@ def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(cell: Cell, tmp_pa
     assert {p: p.read_bytes() for p in (tmp_path / "runs").glob("*/record.json")} == written
 
 
-@pytest.mark.parametrize(
-    ("experiment", "file", "heading"),
-    [
-        ("judge_sanity", "sanity.json", "Sanity check of judges"),
-        ("separation", "separation.json", "AUROC of each signal"),
-    ],
-)
 def test_a_probe_is_run_in_place_of_the_pipeline(
-    cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str], experiment: str, file: str, heading: str
+    cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert runner.main(cell(f"experiment={experiment}")) == 0
-    assert heading in capsys.readouterr().out
-    assert len(list((tmp_path / "runs").glob(f"*/{file}"))) == 1
+    assert runner.main(cell("experiment=judge_sanity")) == 0
+    assert "Sanity check of judges" in capsys.readouterr().out
+    assert len(list((tmp_path / "runs").glob("*/sanity.json"))) == 1
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
