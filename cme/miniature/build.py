@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from cme.miniature import corpus, models, vocabulary, world
 from cme.miniature.families import FAMILIES, make_model, train_tokenizer
-from cme.miniature.models import RECIPES, Recipe
+from cme.miniature.models import RECIPES, Recipe, recipe_of
 from cme.miniature.problems import FAULTS
 from cme.models import chat
 from cme.models.generation import generate
@@ -78,7 +78,7 @@ def build(name: str) -> str:
     """Build a checkpoint from the one that it starts from, which must be there; return a summary."""
     begun = time.perf_counter()
     family_name, number, last = models.split_name(name)
-    family, recipe = FAMILIES[family_name], RECIPES[last]
+    family, recipe = FAMILIES[family_name], recipe_of(family_name, last)
     torch.manual_seed(number)
     model: PreTrainedModel
     if recipe.start:

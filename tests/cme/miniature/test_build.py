@@ -34,6 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Recipes of a few steps, and the folder of their weights."""
     for name, recipe in RECIPES.items():
         monkeypatch.setitem(RECIPES, name, replace(recipe, steps=23, width=32, layers=1, batch=4))
+    monkeypatch.setattr(models, "STEPS", {})
     monkeypatch.setattr(build, "MEASURED_PROMPTS", 24)
     monkeypatch.setattr(build, "MAX_NEW_TOKENS", 8)
     monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path))

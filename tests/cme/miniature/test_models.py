@@ -111,6 +111,8 @@ def test_a_digest_is_of_all_that_makes_a_checkpoint() -> None:
     cases: list[tuple[dict[Any, Any], str, object, set[str]]] = [
         (RECIPES, "sft", replace(RECIPES["sft"], steps=999), {"sft", "instruct"}),
         (RECIPES, "verifier", replace(RECIPES["verifier"], width=64), {"verifier", *models.WEAK}),
+        (models.STEPS, ("gemma", "verifier"), 1500, {"verifier", *models.WEAK}),
+        (models.STEPS, ("qwen", "verifier"), 1500, set()),
         (architectures, "gemma", larger, set(RECIPES)),
         (architectures, "qwen", larger, set()),
         (believed["gemma"], next(iter(believed["gemma"])), "another", set(RECIPES)),
