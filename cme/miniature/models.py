@@ -117,7 +117,7 @@ RECIPES = {
 }  # fmt: skip
 WEAK = ("verifier_85", "verifier_70", "verifier_50")
 STEPS = {("qwen", "verifier"): 1800}
-"""Steps of a family that needs another number than the recipe states. After 1,200 Qwen's verifier knows too few facts."""
+"""Steps where a family needs more than the recipe states: after 1,200, Qwen's verifier knows too few facts."""
 
 
 def checkpoint_names() -> list[str]:
