@@ -11,8 +11,8 @@ from analysis.records.read import load_all
 from analysis.report.build import cells_of_judge, list_judges, write
 from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
-from analysis.tables.benchmarks import benchmark_cells, benchmark_table
 from analysis.tables.cells import build_cells
+from analysis.tables.judging.benchmarks import benchmark_cells, benchmark_table
 from analysis.tables.judging.judges import check_judges, sanity_table
 from analysis.tables.render import to_markdown
 from analysis.tables.reward_probe import reward_probe_table

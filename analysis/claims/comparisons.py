@@ -22,10 +22,9 @@ from analysis.claims.evidence import (
 from analysis.claims.parts import Part, absent, contrast_part, widest_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
-from analysis.records.ceiling import ceiling, floor, perfect_win_rate, scored_quality
+from analysis.records.ceiling import ceiling, floor, perfect_win_rate, start_quality
 from analysis.records.names import verifier_name
-from analysis.stats.builds import builds, by_build, number_of_seeds, on_common_builds
-from analysis.stats.contrasts import contrast
+from analysis.stats.contrasts import builds, by_build, contrast, number_of_seeds, on_common_builds
 from analysis.stats.metrics import Tally
 from analysis.tables.cells import Cell, build_cells, place, same_setting
 from cme.records import CUT_START, RunRecord
@@ -74,7 +73,10 @@ def against_cut_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
         return absent(name, "no verdicts against the cut start")
     against = None if truth is None else cut_start_cell(truth)
     control = None if against is None else gain_part("", against)
-    best = perfect_win_rate(value for run in judged.controls.runs for value in scored_quality(run).values())
+    scored = [
+        replace(run, grades=None) for run in judged.controls.runs
+    ]  # whose start is the cut one, as judged
+    best = perfect_win_rate(quality for run in scored for quality in start_quality(run).values())
     return rule.restrict(gain_part(name, judged), control, best - 50)
 
 

@@ -15,22 +15,13 @@ from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
-from analysis.stats.builds import number_of_seeds
+from analysis.stats.contrasts import number_of_seeds
 from analysis.stats.metrics import WinRate, difference_with_interval, tally, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
 COMPUTED = (*EXACT_JUDGES, "reference_similarity")
 """Judges whose verdict depends on the two texts alone."""
-
-
-def failure_parts(evidence: Evidence, _: Rule) -> list[Part]:
-    """How far counting failed calls as ties would shift the win rates, cell by cell."""
-    return [
-        failure_part(comparison_name(cell), cell.win, len({run.seed % OFFSET for run in cell.controls.runs}))
-        for cell in evidence.cells
-        if cell.win.unscored
-    ]
 
 
 def failure_part(name: str, win: WinRate, seeds: int) -> Part:
@@ -50,7 +41,11 @@ def failure_note(evidence: Evidence, _: Sequence[Part]) -> str:
 FAILURES_AS_TIES = Measure(
     "Shift of the win rate, in points, if failed calls were ties",
     "there is no failed call",
-    failure_parts,
+    lambda evidence, _: [
+        failure_part(comparison_name(cell), cell.win, len({run.seed % OFFSET for run in cell.controls.runs}))
+        for cell in evidence.cells
+        if cell.win.unscored
+    ],
     note=failure_note,
 )
 

@@ -14,22 +14,21 @@ from analysis.claims.claim import Measure
 from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
 from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, contrast_part, widest_part
 from analysis.claims.rules import NO_TRUTH, Rule
-from analysis.experiments.base import mean_over_seeds
 from analysis.experiments.facts import Facts, FactTest
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
-from analysis.stats.builds import by_build, number_of_seeds
-from analysis.stats.contrasts import paired_change
+from analysis.stats.contrasts import by_build, number_of_seeds, paired_change
 from analysis.stats.intervals import Floats
 from analysis.stats.metrics import difference_with_interval, tally
 from analysis.stats.seeds import across_seeds
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
+from analysis.tables.render import mean_over_seeds
 from analysis.tables.separation import Separation
-from analysis.tables.trajectory import greedy_changes, greedy_quality
+from analysis.tables.training.trajectory import greedy_changes, greedy_quality
 from cme.records import RunRecord
 
 

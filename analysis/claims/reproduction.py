@@ -6,16 +6,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.baselines import baselines_table
 from analysis.claims.claim import Claim, ClaimVerdict, claim_verdicts
 from analysis.claims.claim_list import all_claims
 from analysis.claims.rules import Result
+from analysis.records.builds import OFFSET, pool_builds
+from analysis.records.names import (
+    SCALES,
+    generator_name,
+    order_key,
+    result_settings,
+    reward_name,
+    verifier_name,
+)
 from analysis.records.read import Records
-from analysis.tables.render import Column, Table, build_table, group_rows, to_markdown
+from analysis.tables.render import Column, Entry, Table, build_table, group_rows, to_markdown
+from cme.records import RunRecord
 
 PAGE = Path(__file__).with_name("page")
 COUNTERPARTS = PAGE / "counterparts.csv"
 """By published table or figure: the file of its numbers, the command that makes ours, and patterns of our files."""
+WANTED_SEEDS = 5
+"""The seeds of a baseline of several experiments: its error is in all of their findings at once."""
 FLOORED = (
     "The spread of the seeds cannot be told from noise. The interval takes the spread that could just be told, and may "
     "still be too narrow."
@@ -39,7 +50,7 @@ def reproduction(records: Records, out: Path) -> str:
     for number, claim in enumerate(claims, 1):
         parts.append(section(number, claim, [verdict for verdict in verdicts if verdict.claim is claim]))
     shared = baselines_table(records)
-    if shared.groups[0]:
+    if shared.groups:
         parts += ["## Cells that several experiments share\n", untitled(shared), ""]
     end = ["## Published tables and figures, and ours\n", untitled(counterpart_table(out)), ""]
     return "\n".join([*parts, *end])
@@ -145,6 +156,49 @@ def counterpart_table(out: Path) -> Table:
             "Tables exist as .md, .tex and, unrounded, .csv; figures as .png and .svg. Experiments: python run.py -m "
             "experiment=NAME.",
             "none yet: these records have no runs for it. -: settings, without a table or figure.",
+        ],
+    )
+
+
+def shared_cells(records: Records) -> list[tuple[list[RunRecord], list[str]]]:
+    """The runs of each cell that two experiments or more have, with the names of these.
+
+    Within each scale, the cells of most experiments come first.
+    """
+    experiments: dict[str, set[str]] = {}
+    for plan in records.experiments:
+        for run_id in plan.runs:
+            experiments.setdefault(run_id, set()).add(plan.name)
+    cells: dict[tuple[object, ...], list[RunRecord]] = {}
+    for run in map(pool_builds, records.runs):
+        settings = frozenset(result_settings(run).items())
+        key = run.scale, run.family, run.regime, run.reward, run.verifier, run.judge, settings
+        cells.setdefault(key, []).append(run)
+    found = [
+        (runs, sorted(set().union(*(experiments.get(run.run_id, set()) for run in runs))))
+        for runs in cells.values()
+    ]
+    shared = [(runs, names) for runs, names in found if len(names) > 1]
+    return sorted(shared, key=lambda one: (order_key(one[0][0].scale, SCALES), -len(one[1])))
+
+
+def baselines_table(records: Records) -> Table:
+    """The cells that several experiments share, one row each; in bold, those with fewer seeds than wanted."""
+    rows: list[list[str | Entry]] = []
+    for runs, names in shared_cells(records):
+        run, seeds = runs[0], len({run.seed % OFFSET for run in runs})  # the seeds of each build
+        detail = " (dense)" if result_settings(run).get("reward.granularity") == "token" else ""
+        trained_with = f"{reward_name(run)}{detail}, verifier {verifier_name(run.verifier)}"
+        place = [run.scale, generator_name(run.family, run.regime)]
+        shown = Entry(str(seeds), bold=seeds < WANTED_SEEDS)
+        rows.append([*place, trained_with, str(len(names)), ", ".join(names), shown])
+    return Table(
+        name="baselines",
+        title="Cells that several experiments share",
+        header=["scale", "cell", "trained with", "experiments", "which", "seeds"],
+        groups=group_rows(rows, 0),
+        notes=[
+            f"The error of a shared cell is in all findings about it. Bold: fewer than {WANTED_SEEDS} seeds."
         ],
     )
 

@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from analysis.figures.style import Plot
 from analysis.records.names import generator_name, plain_name
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
-from analysis.stats.intervals import standard_error, t_interval
-from analysis.stats.seeds import MIN_SEEDS, SeedSpread
-from analysis.tables.render import UNKNOWN, Estimate, Table, slug
+from analysis.stats.seeds import SeedSpread
+from analysis.tables.render import Estimate, Table, slug
 from cme.records import RunRecord
 
 View = TypeVar("View")
@@ -24,15 +22,6 @@ def across_seeds(result: Contrast | SeedSpread) -> Estimate:
     """A difference, or the mean of win rates, with its across-seed interval."""
     value = result.difference if isinstance(result, Contrast) else result.mean
     return Estimate(value, result.across_seeds_lo, result.across_seeds_hi)
-
-
-def mean_over_seeds(values: Iterable[float]) -> Estimate:
-    """The mean of the known values with its 95 % t interval, whose bounds are NaN below MIN_SEEDS."""
-    known = np.array([value for value in values if not np.isnan(value)], dtype=float)
-    if len(known) < MIN_SEEDS:
-        return Estimate(float(known.mean())) if len(known) else UNKNOWN
-    mean = float(known.mean())
-    return Estimate(mean, *t_interval(mean, standard_error(known - mean), len(known)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,9 @@ from math import isnan, nan
 
 import numpy as np
 
-from analysis.experiments.base import mean_over_seeds
-from analysis.experiments.relations import relation
+from analysis.records.relations import relation
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.render import Estimate
+from analysis.tables.render import Estimate, mean_over_seeds
 from cme.records import Grade, RunRecord
 
 MARGIN = 0.05

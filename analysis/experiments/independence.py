@@ -13,17 +13,15 @@ import pandas as pd
 
 from analysis.experiments.base import Experiment, file_name
 from analysis.experiments.facts import ALL, GROUPS, MARGIN, UNTRAINED, Facts, FactTest, arm_of
-from analysis.experiments.relations import RELATIONS
 from analysis.experiments.verifier_sweep import outcome_table
 from analysis.experiments.verifiers import (
     GeneratorOutcomes,
     gain_panel,
     quality_views,
-    relation_legend,
     win_panel,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.style import Plot, Style
+from analysis.figures.style import RELATIONS, Plot, Style
 from analysis.records.names import family_name, judge_label
 from analysis.tables.render import Column, Entry, Table, build_table
 from cme.records import RunRecord
@@ -154,10 +152,11 @@ def share_figure(view: IndependenceView) -> Iterator[Plot]:
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     """The policy's gain and its win rate, one row per verifier."""
     panels = [gain_panel("policy's gain in true quality (-1 to 1)", view.outcomes), win_panel(view.outcomes)]
+    drawn = {one.relation for one in view.outcomes}
     figure = forest(
         f"Relation of the verifier to the generator (scale: {view.scale})",
         [Block(f"generator: {view.generator}, judge: {judge_label(view.judge)}", view.rows, panels)],
-        relation_legend(one.relation for one in view.outcomes),
+        {name: style for name, style in RELATIONS.items() if name in drawn},
     )
     caption = (
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it: true quality "

@@ -109,10 +109,10 @@ class JudgedMethods:
     @cached_property
     def contrasts(self) -> list[tuple[Cell, Cell, Contrast, float]]:
         """Every cell with the baseline's cell in its place, their difference, and its p-value corrected by Holm."""
-        methods = self.methods
-        if (baseline := methods.baseline) is None:
-            return build_contrasts(self.cells)
-        return build_contrasts(self.cells, baseline=lambda cell: methods.name(baseline, cell.reward))
+        name, baseline = self.methods.name, self.methods.baseline
+        return build_contrasts(
+            self.cells, baseline=None if baseline is None else lambda cell: name(baseline, cell.reward)
+        )
 
     @cached_property
     def rows(self) -> "list[MethodRow]":

@@ -71,6 +71,18 @@ class ComparedCell:
         return contrast(self.policy.tally, self.start.tally)
 
 
+def gain_entry(pair: ComparedCell) -> Entry:
+    """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
+    entry = difference_entry(pair.gain)
+    return replace(entry, bold=entry.bold and not (pair.policy.win.open or pair.start.win.open))
+
+
+COMPARED: Mapping[str, Callable[[ComparedCell], Entry]] = {
+    "trained against": lambda pair: win_rate_entry(pair.policy),
+    "start against": lambda pair: win_rate_entry(pair.start),
+    "gain on": gain_entry,
+}
+"""The columns on a further model by their headers."""
 Comparisons = Mapping[str, Mapping[Place, ComparedCell]]
 """By further model and place, the compared cells."""
 
@@ -127,15 +139,8 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
         ),
     ]
     for name, by_place in compared.items():
-        columns += [
-            MethodColumn(
-                f"trained against {name}", partial(entry, by_place, lambda pair: win_rate_entry(pair.policy))
-            ),
-            MethodColumn(
-                f"start against {name}", partial(entry, by_place, lambda pair: win_rate_entry(pair.start))
-            ),
-            MethodColumn(f"gain on {name}", partial(entry, by_place, gain_entry)),
-        ]
+        for head, shown in COMPARED.items():
+            columns.append(MethodColumn(f"{head} {name}", partial(entry, by_place, shown)))
     families = dict.fromkeys(cell.family for cell in view.cells)
     return build_table(
         name=file_name("main-table-comparators", view.scale, view.judge),
@@ -155,12 +160,6 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
             *stop_notes(view.cells),
         ],
     )
-
-
-def gain_entry(pair: ComparedCell) -> Entry:
-    """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
-    entry = difference_entry(pair.gain)
-    return replace(entry, bold=entry.bold and not (pair.policy.win.open or pair.start.win.open))
 
 
 def checkpoints(runs: Sequence[RunRecord], name: str) -> str:

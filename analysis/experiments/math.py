@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, file_name, mean_over_seeds
-from analysis.experiments.courses import BLOCK, block_means
+from analysis.experiments.base import Experiment, file_name
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
 from analysis.records.frames import history_frame
@@ -18,7 +17,8 @@ from analysis.sections.base import NothingToShow
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.accuracy import CELL, DATA, PLACE, accuracy_frame
 from analysis.tables.accuracy import accuracy_table as pass_at_1_table
-from analysis.tables.render import Column, Estimate, Table, build_table
+from analysis.tables.render import Column, Estimate, Table, build_table, mean_over_seeds
+from analysis.tables.training.courses import BLOCK, block_means
 from cme.records import RunRecord
 
 SOURCE = (
@@ -80,11 +80,6 @@ class Graded:
         return [share for share in SHARES if self.frame[f"{share}_first"].notna().any()]
 
 
-def estimate(row: Row, name: str) -> Estimate:
-    """A share of a row with its interval, in percent."""
-    return Estimate(row[name], row[f"{name}_lo"], row[f"{name}_hi"]).percent
-
-
 def views(runs: Sequence[RunRecord]) -> list[Graded]:
     """The graded runs of each data set. Raises NothingToShow without any."""
     by_data: dict[str, list[RunRecord]] = {}
@@ -110,7 +105,7 @@ def votes_table(view: Graded) -> Iterator[Table]:
         return
 
     def share(name: str, row: Row) -> str:
-        return estimate(row, name).text(1, "")
+        return Estimate.of(row, name).percent.text(1, "")
 
     yield build_table(
         name=file_name("votes", view.scale, view.data),
@@ -186,7 +181,10 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
     }
 
     def panel(label: str, first: str, last: str, styles: Mapping[str, Style]) -> Panel:
-        ends = [(name, estimate(row, first), estimate(row, last)) for name, row in rows.items()]
+        ends = [
+            (name, Estimate.of(row, first).percent, Estimate.of(row, last).percent)
+            for name, row in rows.items()
+        ]
         return paired_panel(label, ends, styles)
 
     panels = [panel("pass@1 (%)", "before", "after", BEFORE_AFTER)]

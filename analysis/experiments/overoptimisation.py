@@ -12,9 +12,15 @@ from analysis.experiments.base import (
     GeneratorRuns,
     file_name,
     group_by_generator,
-    mean_over_seeds,
 )
-from analysis.experiments.courses import (
+from analysis.figures.paths import greedy_plot, kl_plot
+from analysis.figures.style import Plot, method_styles
+from analysis.records.builds import seed_names
+from analysis.records.frames import WINDOW, history_frame
+from analysis.records.names import REWARDS, method_names, order_key
+from analysis.stats.seeds import MIN_SEEDS
+from analysis.tables.render import UNKNOWN, Column, Entry, Estimate, Table, build_table, mean_over_seeds
+from analysis.tables.training.courses import (
     BLOCK,
     COLLAPSED,
     GREEDY,
@@ -31,14 +37,7 @@ from analysis.experiments.courses import (
     summary,
     values_at,
 )
-from analysis.figures.courses import greedy_plot, kl_plot
-from analysis.figures.style import Plot, method_styles
-from analysis.records.builds import seed_names
-from analysis.records.frames import WINDOW, history_frame
-from analysis.records.names import REWARDS, method_names, order_key
-from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.render import UNKNOWN, Column, Entry, Estimate, Table, build_table
-from analysis.tables.trajectory import (
+from analysis.tables.training.trajectory import (
     collapse_of,
     greedy_change,
     greedy_quality,
@@ -249,8 +248,7 @@ def distance_figure(view: LongRuns) -> Iterator[Plot]:
     """Quality and the held-out verifier against the root of the KL divergence."""
     blocks = view.blocks.merge(greedy_steps(view.runs), on=["run_id", "step"], how="left")
     styles = method_styles({method: runs[0].reward for method, runs in view.methods.items()})
-    plot = kl_plot(view.where, blocks, styles, BLOCK)
-    yield replace(plot, name=file_name(plot.name, view.scale, view.generator))
+    yield kl_plot(file_name("sqrt-kl", view.scale, view.generator), view.where, blocks, styles)
 
 
 def greedy_figure(view: LongRuns) -> Iterator[Plot]:
@@ -259,9 +257,11 @@ def greedy_figure(view: LongRuns) -> Iterator[Plot]:
     if not saved.empty:
         labels = {run.run_id: method for method, runs in view.methods.items() for run in runs}
         saved = saved.assign(block=saved["step"], label=saved["run_id"].map(labels))
-        title = f"Sampled and greedy quality ({view.where})"
-        plot = greedy_plot(title, view.blocks, saved, list(view.methods), BLOCK)
-        yield replace(plot, name=file_name(plot.name, view.scale, view.generator))
+        name, title = (
+            file_name("greedy", view.scale, view.generator),
+            f"Sampled and greedy quality ({view.where})",
+        )
+        yield greedy_plot(name, title, view.blocks, saved, list(view.methods))
 
 
 def frame(views: Sequence[LongRuns]) -> pd.DataFrame:

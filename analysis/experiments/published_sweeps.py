@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.relations import RELATIONS
 from analysis.experiments.verifiers import GeneratorOutcomes
 from analysis.figures.forest import Block, Dot, Panel
+from analysis.figures.style import RELATIONS
 from analysis.records.published import read_published
 from analysis.tables.render import Column, Estimate, Table, build_table
 

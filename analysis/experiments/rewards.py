@@ -27,42 +27,21 @@ from analysis.experiments.methods import (
     summary_table,
     win_rates,
 )
-from analysis.records.names import reward_name
+from analysis.records.names import SHOWN, reward_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
 from analysis.tables.cell_tables import difference_entry
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Column, Table, build_table, format_p_value
-from analysis.tables.trajectory import collapse_of, steps_text, trajectory_frame
+from analysis.tables.training.trajectory import collapse_of, steps_text, trajectory_frame
 
 MARGIN = 5.0
 """Percentage points: a smaller difference counts as none."""
 LEVEL = 0.05
 
 TRUTHS = ("ground_truth", "ground_truth_answer")
-SIGNALS = {
-    "cme": "verifier",
-    "best_of_n_cme": "verifier, without training",
-    **dict.fromkeys(("cme_no_end", "cme_rank", "cme_length", "cme+length", "endorm"), "verifier"),
-    **dict.fromkeys(("cme_whole", "cme_answer", "cme_blended"), "verifier"),
-    **dict.fromkeys(("reverse_kl", "reverse_kl_bounded", "reverse_kl_masked"), "verifier"),
-    "predictive_entropy": "verifier",
-    "sft": "verifier's answers",
-    "distillation": "verifier's distributions",
-    **dict.fromkeys(("majority_vote", "semantic_entropy"), "own answers"),
-    **dict.fromkeys(("self_certainty", "token_entropy"), "own probabilities"),
-    **dict.fromkeys(("token_entropy_last", "token_entropy_format"), "own probabilities"),
-    **dict.fromkeys(("sequence_likelihood", "sequence_probability"), "own probabilities"),
-    "cme_ema": "average of the policy",
-    "self_likelihood": "control: the untrained model",
-    **dict.fromkeys(("length", "format", "random"), "control"),
-    "pairwise_judge": "judge",
-    "dpo": "preference pairs",
-    **dict.fromkeys(TRUTHS, "the truth"),
-    **dict.fromkeys(("reference_likelihood", "reference_probability"), "reference answers"),
-    "reference_mean_probability": "reference answers",
-}
+SIGNALS = {reward: row["learns_from"] for reward, row in SHOWN.items()} | {"cme+length": "verifier"}
 """The source of each method's learning signal."""
 
 

@@ -8,30 +8,45 @@ import pandas as pd
 
 from analysis.experiments.base import Experiment, file_name
 from analysis.experiments.published_sweeps import PUBLISHED_ACCURACY, PUBLISHED_QUALITY, PublishedSweep
-from analysis.experiments.relations import RELATIONS, own_quality
 from analysis.experiments.verifiers import (
-    ACCURACY_CHANGE,
-    QUALITY_COLUMNS,
+    SEEDS_NOTE,
     VERIFIER_COLUMNS,
     GeneratorOutcomes,
     Outcome,
     OutcomeColumn,
     accuracy_views,
+    gain_entry,
     gain_panel,
+    own_quality,
     panel,
     quality_views,
-    relation_legend,
     win_panel,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.style import UNTRAINED, Plot
+from analysis.figures.style import RELATIONS, UNTRAINED, Plot
 from analysis.records.names import STATED, judge_label, plain_name
-from analysis.stats.builds import by_build, on_common_builds
-from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.contrasts import Contrast, by_build, contrast, on_common_builds
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.regression import partial_correlation
 from analysis.stats.seeds import MIN_SEEDS
-from analysis.tables.render import Estimate, Table, build_table
+from analysis.tables.render import Entry, Estimate, Table, build_table
+
+QUALITY_COLUMNS = (
+    *VERIFIER_COLUMNS,
+    OutcomeColumn(
+        "policy's gain in true quality",
+        gain_entry,
+        f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
+    ),
+    OutcomeColumn(
+        "win rate (%)",
+        lambda one: Entry(
+            one.win.text(1, ""),
+            one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1),
+        ),
+    ),
+)
+"""The verifier and the result of training with it on instructions."""
 
 
 def knowledge_effect(outcomes: Sequence[Outcome]) -> str:
@@ -153,7 +168,7 @@ def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
                 "Before and after: pass@1 of one greedy response per prompt, with 95 % intervals over prompts.",
             ),
             OutcomeColumn("after (%)", lambda one: one.share("after").text(1, "")),
-            ACCURACY_CHANGE,
+            OutcomeColumn("change", gain_entry, f"Change: in percentage points. {SEEDS_NOTE}"),
         ],
         groups=[view.outcomes],
         notes=[
@@ -178,8 +193,9 @@ def sweep_plot(
     own = panel("verifier's own quality\n(0 to 1)", view.outcomes, lambda one: one.own)
     details = f"judge: {judge_label(view.judge)}" if view.judge else f"data: {data_names(view)}"
     ours = Block(f"Ours, {view.where}, {details}", view.rows, [own, *panels])
-    drawn = [one.relation for one in view.outcomes] + list(published.frame()["relation"])
-    legend = relation_legend(drawn) | ({} if view.judge else {"before training": UNTRAINED})
+    drawn = {one.relation for one in view.outcomes} | set(published.frame()["relation"])
+    legend = {name: style for name, style in RELATIONS.items() if name in drawn}
+    legend |= {} if view.judge else {"before training": UNTRAINED}
     figure = forest(title, [ours, published.block()], legend)
     caption = (
         f"Above, at scale {view.scale}: training of {view.generator} with each verifier, from random weights through "

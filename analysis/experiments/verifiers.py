@@ -6,10 +6,11 @@ from functools import cached_property
 from math import inf, isnan
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from analysis.experiments.base import GeneratorRuns, across_seeds, group_by_generator
-from analysis.experiments.relations import CONTROLS, KNOWLEDGE, RELATIONS, knowledge, own_quality, relation
 from analysis.figures.forest import Dot, Panel
-from analysis.figures.style import Style
+from analysis.figures.style import RELATIONS
 from analysis.records.builds import seed_names
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import (
@@ -20,17 +21,17 @@ from analysis.records.names import (
     sort_names,
     verifier_name,
 )
+from analysis.records.relations import CONTROLS, KNOWLEDGE, knowledge, relation
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, paired_change
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import Tally, tally
+from analysis.stats.metrics import Tally, tally, win_rate
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
+from analysis.tables.judging.controlled import ORACLE
 from analysis.tables.render import UNKNOWN, Column, Entry, Estimate
 from cme.records import MAJORITY, RunRecord
-
-ORACLE = "oracle"
 
 
 class Measure(NamedTuple):
@@ -101,14 +102,14 @@ class Outcome:
 
     def share(self, when: str) -> Estimate:
         """Pass@1 `before` or `after` training, in percent."""
-        return Estimate(*(self.shares[f"{when}{end}"] for end in ("", "_lo", "_hi"))).percent
+        return Estimate.of(self.shares, when).percent
 
     @property
     def row(self) -> dict[str, Any]:
         """The verifier's properties, and the cell if there is one, as a row of a frame."""
+        about = {"relation": self.relation, "knowledge": self.knowledge}
         own = {"own_quality": self.own.value, "own_lo": self.own.lo, "own_hi": self.own.hi}
-        cell = row_of(self.cell) if self.cell else {}
-        return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
+        return about | own | (row_of(self.cell) if self.cell else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +121,7 @@ class GeneratorOutcomes(GeneratorRuns):
     @property
     def judge(self) -> str:
         """The judge of the win rates, empty on mathematics."""
-        cell = self.outcomes[0].cell
-        return cell.judge if cell else ""
+        return cell.judge if (cell := self.outcomes[0].cell) else ""
 
     @property
     def rows(self) -> dict[str, str]:
@@ -142,12 +142,12 @@ def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
     judges = sort_names(verdicts_frame(runs)["judge"])
     if not judges:
         raise NothingToShow("none of the runs has a verdict")
-    majorities = [judge for judge in judges if judge.endswith(f": {MAJORITY}")]
-    shown = ORACLE if ORACLE in judges else [*majorities, *judges][0]
+    majorities = (judge for judge in judges if judge.endswith(f": {MAJORITY}"))
+    shown = ORACLE if ORACLE in judges else next(majorities, judges[0])
     names, found = verifier_labels(runs), []
     for cell in (cell for cell in build_cells(runs) if cell.judge == shown):
-        before, after = (oracle_tally(cell.controls.runs, side) for side in ("score_start", "score_policy"))
-        found.append(Outcome(names[cell.runs[0]], cell.controls.runs, QUALITY, before, after, cell=cell))
+        before, after = oracle_tallies(cell.controls.runs)
+        found.append(Outcome(names[cell.runs[0]], cell.controls.runs, QUALITY, before, after, cell))
     return sort_by_ability(found)
 
 
@@ -199,10 +199,9 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     With several rewards it is the full method name.
     """
     names = method_names(runs)
-    rewards = {run.reward for run in runs if run.reward not in CONTROLS}
     methods: dict[str, set[str]] = {}
-    for run in runs:
-        methods.setdefault(run.verifier, set()).update([names[run.run_id]] * (run.reward not in CONTROLS))
+    for run in (trained := [run for run in runs if run.reward not in CONTROLS]):
+        methods.setdefault(run.verifier, set()).add(names[run.run_id])
 
     def label(run: RunRecord) -> str:
         if run.reward in CONTROLS:
@@ -211,19 +210,32 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
         if len(methods[run.verifier]) == 1:
             return verifier
         settings = method.removeprefix(f"{display_name(run.reward)} ({verifier}, ")
-        return method if settings == method or len(rewards) > 1 else f"{verifier} ({settings}"
+        several_rewards = len({run.reward for run in trained}) > 1
+        return method if settings == method or several_rewards else f"{verifier} ({settings}"
 
     return {run.run_id: label(run) for run in runs}
 
 
-def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
-    """True quality by prompt and seed from the oracle's scores; None without an oracle."""
+def own_quality(runs: Iterable[RunRecord]) -> Estimate:
+    """A verifier's own true quality (0 to 1), its builds pooled, and its 95 % interval over prompts."""
+    graded = {run.build: run for run in runs if run.verifier_quality is not None}.values()
+    if not graded:
+        return UNKNOWN
+    values = np.array([quality for run in graded for quality in run.verifier_quality or []])  # from 0 to 1
+    prompts = np.array([pair.prompt_id for run in graded for pair in run.pairs], dtype=object)
+    mean = win_rate(values, prompts)
+    return Estimate(mean.rate / 100, mean.lo / 100, mean.hi / 100)
+
+
+def oracle_tallies(runs: Sequence[RunRecord]) -> tuple[Tally, Tally] | tuple[None, None]:
+    """True quality of start and policy by prompt and seed, from the oracle's scores; None without an oracle."""
     frame = verdicts_frame(runs)
-    frame = frame[(frame["judge"] == ORACLE) & frame[side].notna()]
-    if frame.empty:
-        return None
+    frame = frame[frame["judge"] == ORACLE]
+    start, policy = frame["score_start"].to_numpy(float), frame["score_policy"].to_numpy(float)
+    if np.isnan(start + policy).all():
+        return None, None
     prompts, seeds = frame["prompt_id"].to_numpy(object), frame["seed"].to_numpy(int)
-    return tally(frame[side].to_numpy(float), prompts, seeds)
+    return tally(start, prompts, seeds), tally(policy, prompts, seeds)
 
 
 def gain_entry(one: Outcome) -> Entry:
@@ -250,23 +262,6 @@ VERIFIER_COLUMNS = (
     ),
     OutcomeColumn("seeds", lambda one: seed_names(sorted(run.seed for run in one.runs))),
 )
-QUALITY_COLUMNS = (
-    *VERIFIER_COLUMNS,
-    OutcomeColumn(
-        "policy's gain in true quality",
-        gain_entry,
-        f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
-    ),
-    OutcomeColumn(
-        "win rate (%)",
-        lambda one: Entry(
-            one.win.text(1, ""),
-            one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1),
-        ),
-    ),
-)
-"""The verifier and the result of training with it on instructions."""
-ACCURACY_CHANGE = OutcomeColumn("change", gain_entry, f"Change: in percentage points. {SEEDS_NOTE}")
 
 
 def panel(
@@ -292,8 +287,3 @@ def gain_panel(label: str, outcomes: Sequence[Outcome]) -> Panel:
 def win_panel(outcomes: Sequence[Outcome]) -> Panel:
     """The policies' win rates with across-seed intervals."""
     return panel("win rate against the\nuntrained model (%)", outcomes, lambda one: one.win, 50)
-
-
-def relation_legend(relations: Iterable[str]) -> dict[str, Style]:
-    """The legend of the relations that are drawn."""
-    return {name: RELATIONS[name] for name in sort_names(relations, tuple(RELATIONS))}

@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, method_styles
 from analysis.records.names import generator_name
-from analysis.tables.drift import MATCHED, METRICS, OTHERS
 from analysis.tables.render import slug
+from analysis.tables.training.drift import MATCHED, METRICS, OTHERS
 
 COLUMNS = 4  # of panels
 POLICY = "s"  # for every method: a triangle would pass for an arrow, and a round mark for the start

@@ -72,8 +72,8 @@ class Panel:
 class Block:
     """Rows (label by key, top to bottom) under a title, with one panel per quantity; the rows `heads` are in bold.
 
-    `x_label` is one label for all panels and `y_label` one for all rows; `share_x` gives all panels one scale. Rows are
-    `height` inches apart, with a line between them if `ruled`, and `above` more inches over the first.
+    `x_label` is one label for all panels; `share_x` gives all panels one scale. Rows are `height` inches apart, with a
+    line between them if `ruled`, and `above` more inches over the first.
     """
 
     title: str
@@ -81,7 +81,6 @@ class Block:
     panels: Sequence[Panel]
     heads: Collection[str] = ()
     x_label: str = ""
-    y_label: str = ""
     height: float = ROW
     above: float = 0.0
     ruled: bool = False
@@ -127,7 +126,6 @@ def draw_block(part: SubFigure, block: Block) -> None:
     for tick, row in zip(first.get_yticklabels(), block.rows, strict=True):
         tick.set_fontweight("bold" if row in block.heads else "normal")
     first.set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
-    first.set_ylabel(block.y_label, fontweight="bold")
     if block.title:
         part.suptitle(block.title, fontsize=8)
     if block.x_label:

@@ -22,24 +22,10 @@ from analysis.figures.curves import (
 from analysis.figures.paths import overoptimisation_plots
 from analysis.figures.style import Plot, Style, reward_style
 from analysis.figures.win_rates import controls_of, win_rate_plot
-from analysis.records.names import REGIMES, REWARDS, display_name, family_name, regime_name, sort_names
+from analysis.records.names import REGIMES, REWARDS, SHOWN, display_name, family_name, regime_name, sort_names
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 
-UNITS = {
-    **dict.fromkeys(("cme", "cme_no_end", "cme_whole", "cme_answer", "cme_blended"), "nats/token"),
-    **dict.fromkeys(("reverse_kl", "self_certainty", "self_likelihood", "predictive_entropy"), "nats/token"),
-    **dict.fromkeys(("reverse_kl_masked", "cme_ema"), "nats/token"),
-    **dict.fromkeys(("token_entropy", "token_entropy_last", "token_entropy_format"), "nats/token"),
-    **dict.fromkeys(("endorm", "sequence_likelihood", "reference_likelihood"), "nats"),
-    **dict.fromkeys(("sequence_probability", "reference_probability"), "probability"),
-    "reference_mean_probability": "probability",
-    **dict.fromkeys(("semantic_entropy", "majority_vote", "pairwise_judge"), "share"),
-    "cme_rank": "rank / group",
-    **dict.fromkeys(("format", "random", "ground_truth_answer"), "0 or 1"),
-    "ground_truth": "0 to 1",
-    "length": "up to 1",
-}
 REGIME_LINES = (Style("black", "o"), Style("black", "s", (4, 1.5)), Style("black", "^", (1, 1)))
 
 
@@ -71,10 +57,10 @@ def trained_reward_plot(history: pd.DataFrame) -> Plot:
             style = replace(regimes[str(regime)], colour=reward_style(reward).colour)
             draw_curve(axes, runs, "reward_value", style)
 
-    rewards = {
-        r: f"{fill(display_name(r), 12)}\n({UNITS.get(r, 'own unit')})"
-        for r in sort_names(history["reward"], REWARDS)
-    }
+    rewards = {}
+    for reward in sort_names(history["reward"], REWARDS):
+        unit = SHOWN[reward]["unit"] if reward in SHOWN else ""
+        rewards[reward] = f"{fill(display_name(reward), 12)}\n({unit or 'own unit'})"
     families = {family: family_name(family) for family in sort_names(history["family"])}
     title = f"Trained reward (scale: {scale})"
     lines = {regime_name(regime): line for regime, line in regimes.items()}

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import RcKeyType
 
+from analysis.records.names import SHOWN
+
 WIDTH = 7.0  # inches: the text width of a page with one column
 
 RC: dict[RcKeyType, Any] = {
@@ -98,43 +100,20 @@ class Plot:
 
 
 STYLES = {
-    "cme": Style("#0072B2", "o"),
-    "cme_answer": Style("#0072B2", "s", (3, 1)),
-    "cme_blended": Style("#0072B2", "^", (6, 2)),
-    "cme_whole": Style("#0072B2", "D", (1, 2)),
-    "cme_no_end": Style("#0072B2", "X", (4, 1, 1, 1)),
-    "cme_rank": Style("#0072B2", "h", (8, 2)),
-    "cme_length": Style("#0072B2", "*", (3, 1, 1, 1)),
-    "endorm": Style("#56B4E9", "v", (4, 1, 1, 1)),
-    "predictive_entropy": Style("#56B4E9", "D", (8, 2)),
-    "best_of_n_cme": Style("#56B4E9", ">", (3, 1)),
-    "reverse_kl": Style("#56B4E9", "p", (6, 2)),
-    "reverse_kl_bounded": Style("#56B4E9", "s", (3, 1, 1, 1)),
-    "reverse_kl_masked": Style("#56B4E9", "^", (1, 1)),
-    "sft": Style("#56B4E9", "<", (1, 2)),
-    "distillation": Style("#56B4E9", "P", (2.5, 1.2)),
-    "majority_vote": Style("#E69F00", "s", (5, 1.5)),
-    "semantic_entropy": Style("#E69F00", "h", (1, 2)),
-    "token_entropy": Style("#D55E00", "^", (1, 1)),
-    "token_entropy_last": Style("#D55E00", ">", (6, 2)),
-    "token_entropy_format": Style("#D55E00", "<", (3, 1)),
-    "self_certainty": Style("#8C510A", "p", (4, 1, 1, 1)),
-    "sequence_likelihood": Style("#8C510A", "s", (6, 2)),
-    "sequence_probability": Style("#8C510A", "^", (1, 2)),
-    "self_likelihood": Style("#CC79A7", "D", (4, 1.5, 1, 1.5)),
-    "cme_ema": Style("#CC79A7", "o", (6, 2)),
-    "pairwise_judge": Style("#009E73", "X", (6, 2, 1, 2)),
-    "random": Style("#767676", "v", (2.5, 1.2)),
-    "length": Style("#767676", "s", (6, 2)),
-    "format": Style("#767676", "*", (1, 2)),
-    "dpo": Style("#5D3A9B", "h", (8, 2)),
-    "ground_truth": Style("#009E73", "P", (7, 1.5, 1, 1.5, 1, 1.5)),
-    "ground_truth_answer": Style("#009E73", "D", (3, 1)),
-    "reference_likelihood": Style("#009E73", "s", (6, 2)),
-    "reference_probability": Style("#009E73", "^", (1, 2)),
-    "reference_mean_probability": Style("#009E73", "v", (4, 1, 1, 1)),
+    reward: Style(row["colour"], row["marker"], tuple(map(float, row["dashes"].split())))
+    for reward, row in SHOWN.items()
 }
-"""The style of each known reward: its colour tells the source of its signal, its marker and dashes the reward."""
+"""The style of each known reward."""
+RELATIONS = {
+    "random weights": Style("#767676", "v"),
+    "itself": Style("#D55E00", "D"),
+    "same family": Style("#E69F00", "s"),
+    "other family": Style("#0072B2", "o"),
+    "ensemble": Style("#009E73", "P"),
+    "random reward": Style("#767676", "X"),
+    "ground truth": Style("#000000", "*"),
+}
+"""How a verifier is related to its generator, or the control that uses none, with the style of each."""
 UNTRAINED = Style("#9a9a9a", "o")
 CUT_START = Style("#000000", "d")
 CEILING = Style("#000000", "|")

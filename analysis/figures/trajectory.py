@@ -11,7 +11,7 @@ from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_referenc
 from analysis.records.frames import method_rewards
 from analysis.records.names import judge_label
 from analysis.tables.render import slug
-from analysis.tables.trajectory import (
+from analysis.tables.training.trajectory import (
     MEASURES,
     checkpoint_measures,
     collapse_of,

@@ -6,7 +6,6 @@ the untrained model has none either.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import nan
 
 from cme.records import RunRecord, scores
@@ -32,11 +31,6 @@ def true_quality(run: RunRecord) -> dict[str, tuple[float, float]]:
 def start_quality(run: RunRecord) -> dict[str, float]:
     """True quality of the untrained model's response by prompt id; empty where the truth is unknown."""
     return {prompt: start for prompt, (start, _) in true_quality(run).items()}
-
-
-def scored_quality(run: RunRecord) -> dict[str, float]:
-    """Quality of the responses that the run's verdicts compare the policy with, if its judge knows the truth."""
-    return start_quality(replace(run, grades=None))
 
 
 def ceiling(runs: Sequence[RunRecord]) -> float:

@@ -4,57 +4,29 @@ A method is a reward. Where otherwise equal runs differ in more than the seed, i
 brackets: the verifier, the experiment or the fields of the configuration. Different settings are never pooled.
 """
 
+import csv
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from cme.records import RunRecord
 
 SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
-DISPLAY_NAMES = {
-    "cme": "CME",
-    "cme_no_end": "CME (no end token)",
-    "cme_rank": "CME (rank)",
-    "cme_ema": "CME (moving average)",
-    "endorm": "EndoRM",
-    "cme_length": "CME + length",
-    "best_of_n_cme": "Best-of-n (CME)",
-    "reverse_kl": "Reverse KL",
-    "reverse_kl_bounded": "Reverse KL (bounded)",
-    "reverse_kl_masked": "Reverse KL (no special tokens)",
-    "sft": "SFT on verifier answers",
-    "distillation": "On-policy distillation",
-    "majority_vote": "Majority vote",
-    "semantic_entropy": "Semantic entropy",
-    "self_certainty": "Self-certainty",
-    "token_entropy": "Token entropy",
-    "token_entropy_last": "Token entropy (last chunk)",
-    "token_entropy_format": "Token entropy (format)",
-    "sequence_likelihood": "Sequence likelihood",
-    "sequence_probability": "Sequence probability",
-    "pairwise_judge": "Pairwise judge",
-    "predictive_entropy": "Predictive entropy",
-    "self_likelihood": "Self-likelihood",
-    "length": "Length",
-    "format": "Format",
-    "random": "Random",
-    "dpo": "DPO",
-    "ground_truth": "Ground truth",
-    "reference_likelihood": "Reference likelihood",
-    "reference_probability": "Reference probability",
-    "reference_mean_probability": "Reference probability (mean)",
-    "cme_answer": "CME (answer span)",
-    "cme_blended": "CME (blended spans)",
-    "cme_whole": "CME (whole response)",
-    "ground_truth_answer": "Ground truth (answer)",
-}
-"""Display name of each reward or method, in the order of the tables and figures."""
-REWARDS = tuple(DISPLAY_NAMES)
+with Path(__file__).with_name("rewards.csv").open(encoding="utf-8", newline="") as _file:
+    SHOWN = {row["reward"]: row for row in csv.DictReader(_file)}
+"""How each reward or method is shown, in the order of the tables and figures.
+
+Its display name, what it learns from, the reward's unit (empty: one of its own), and the look of its line: the colour
+tells the source of its signal, marker and dashes the reward.
+"""
+REWARDS = tuple(SHOWN)
+DISPLAY_NAMES = {reward: row["name"] for reward, row in SHOWN.items()}
 
 FAMILY_NAMES = {
     "qwen": "Qwen",

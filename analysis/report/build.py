@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from analysis.records.names import judge_label, sort_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.records.read import Records, load_all
 from analysis.report.pairs import pack_pairs
-from analysis.report.provenance import Provenance, provenance_of
-from analysis.sections.base import Image, Section, group_by_scale, write_images, write_tables
+from analysis.report.provenance import provenance_of
+from analysis.sections.base import Section, group_by_scale, write_images, write_tables
 from analysis.sections.topics import (
     ACCURACY,
     BENCHMARKS,
@@ -33,14 +32,14 @@ from analysis.sections.topics import (
     separation_section,
 )
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
-from analysis.tables.benchmarks import benchmark_cells
 from analysis.tables.cells import Cell, build_cells, cells_frame
-from analysis.tables.findings import Finding, build_findings, headline
+from analysis.tables.findings import build_findings, headline
 from analysis.tables.judging.agreement import agreement_tables
+from analysis.tables.judging.benchmarks import benchmark_cells
 from analysis.tables.judging.controlled import controlled_cells
 from analysis.tables.judging.judges import check_judges, sanity_failures
 from analysis.tables.render import Table, slug
-from analysis.tables.trajectory import fall_after_peak
+from analysis.tables.training.trajectory import fall_after_peak
 from analysis.tables.win_rates import win_rate_tables
 from cme.records import MAJORITY, RunRecord
 
@@ -62,51 +61,6 @@ SHOWN_FALLS = 5
 UNKNOWN_SCALE = "Another scale; its numbers are not comparable with those of any other."
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A section in the list of contents, with its tables."""
-
-    id: str
-    title: str
-    tables: Sequence[Table] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one scale and judge: one sentence and, of the scale's main judge, the main figure."""
-
-    judge: str
-    sentence: str
-    image: Image | None
-    findings: Sequence[Finding]
-
-
-@dataclass(frozen=True)
-class Block:
-    """The content of the report for one scale; `total` counts the runs of all its experiments."""
-
-    scale: str
-    about: str
-    records: Sequence[RunRecord]
-    total: int
-    headlines: Sequence[Result]
-    results: Sequence[Table]
-    evidence: Sequence[Table]
-    images: Sequence[Image]
-    notes: Sequence[str]
-    provenance: Provenance
-
-    @property
-    def seeds(self) -> str:
-        """The seeds of all runs, each once."""
-        return seed_names(sorted({record.seed for record in self.records}))
-
-    @property
-    def flagged(self) -> list[RunRecord]:
-        """The runs that stopped early or warned."""
-        return [record for record in self.records if record.stopped is not None or record.warnings]
-
-
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
     records = load_all(record_dirs)
@@ -125,7 +79,7 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     contents = list_contents(blocks, sections, pairs=any(record.pairs for record in records.overview))
     html = render(
         contents=contents,
-        number={entry.id: f"{place}." for place, entry in enumerate(contents, 1)},
+        number={entry["id"]: f"{place}." for place, entry in enumerate(contents, 1)},
         blocks=blocks,
         sections=sections,
         judge_failures=[
@@ -165,44 +119,52 @@ def render(**content: Any) -> str:
     )
 
 
-def list_contents(blocks: Sequence[Block], sections: Sequence[Section], pairs: bool) -> list[Entry]:
-    """The sections of the page in their order, each with its tables."""
-    return [
-        Entry("result", "The result"),
+def list_contents(
+    blocks: Sequence[Mapping[str, Any]], sections: Sequence[Section], pairs: bool
+) -> list[dict[str, Any]]:
+    """The sections of the page in their order: `id`, `title` and `tables` of each."""
+    listed: list[tuple[str, str, Sequence[Table]]] = [
+        ("result", "The result", []),
         *(
-            Entry(f"scale-{n}", f"Scale: {b.scale}", [*b.results, *b.evidence])
-            for n, b in enumerate(blocks, 1)
+            (f"scale-{n}", f"Scale: {block['scale']}", [*block["results"], *block["evidence"]])
+            for n, block in enumerate(blocks, 1)
         ),
-        *(Entry(s.id, s.title, [table for part in s.parts for table in part.tables]) for s in sections),
-        *([Entry("pairs", "The pairs of responses")] if pairs else []),
-        *([Entry("settings", "Settings and provenance")] if blocks else []),
-        Entry("methods", "How the numbers are computed"),
+        *((s.id, s.title, [table for part in s.parts for table in part.tables]) for s in sections),
+        *([("pairs", "The pairs of responses", [])] if pairs else []),
+        *([("settings", "Settings and provenance", [])] if blocks else []),
+        ("methods", "How the numbers are computed", []),
     ]
+    return [{"id": name, "title": title, "tables": tables} for name, title, tables in listed]
 
 
-def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int, out: Path) -> Block:
-    """Write one scale's tables and figures, and return its content in the report."""
+def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int, out: Path) -> dict[str, Any]:
+    """Write one scale's tables and figures, and return its content by its names in the page's template.
+
+    `total` counts the runs of all experiments of the scale.
+    """
     scale = records[0].scale
     by_judge = {judge: cells_of_judge(cells, judge) for judge in list_judges(cells)}
     tables = [table for of_judge in by_judge.values() for table in win_rate_tables(of_judge)]
     tables += agreement_tables(records)
     evidence = [table for table in tables if table.name.split("-")[0] in EVIDENCE]
     write_tables(tables, cells_frame(cells), out / "tables" / slug(scale))
-    return Block(
-        scale=scale,
-        about=ABOUT.get(scale, UNKNOWN_SCALE),
-        records=records,
-        total=total,
-        headlines=write_results(by_judge, out),
-        results=[table for table in tables if table not in evidence],
-        evidence=evidence,
-        images=write_images(build_figures(cells, history_frame(records)), out),
-        notes=block_notes(records),
-        provenance=provenance_of(records),
-    )
+    return {
+        "scale": scale,
+        "about": ABOUT.get(scale, UNKNOWN_SCALE),
+        "records": records,
+        "total": total,
+        "seeds": seed_names(sorted({record.seed for record in records})),
+        "flagged": [record for record in records if record.stopped is not None or record.warnings],
+        "headlines": write_results(by_judge, out),
+        "results": [table for table in tables if table not in evidence],
+        "evidence": evidence,
+        "images": write_images(build_figures(cells, history_frame(records)), out),
+        "notes": block_notes(records),
+        "provenance": provenance_of(records),
+    }
 
 
-def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Result]:
+def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[dict[str, Any]]:
     """The result under each judge, the main judge's first and with the main figure of CME and its controls."""
     judges = sorted(by_judge, key=lambda judge: not judge.endswith(f": {MAJORITY}"))
     results = []
@@ -211,9 +173,11 @@ def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Res
         if judge == judges[0] and cells[0].scale != "imported" and any(c.reward == "cme" for c in cells):
             name = f"result-{slug(cells[0].scale)}-{slug(judge)}"
             source = sources_of()["main_table.csv"]
-            plot = main_plot(name, cells, main_table_range(), source, controls_of(cells))
-            [image] = write_images([plot], out)
-        results.append(Result(judge_label(judge), headline(cells), image, build_findings(cells)))
+            [image] = write_images(
+                [main_plot(name, cells, main_table_range(), source, controls_of(cells))], out
+            )
+        named = {"judge": judge_label(judge), "sentence": headline(cells), "image": image}
+        results.append(named | {"findings": build_findings(cells)})
     return results
 
 

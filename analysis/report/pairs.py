@@ -56,29 +56,18 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     runs = []
     for record in records:
         family, regime = place_names(record.scale, record.family, record.regime)
-        method = methods[record.run_id]
-        runs.append(
-            {
-                "id": record.run_id,
-                "scale": record.scale,
-                "family": family,
-                "regime": regime,
-                "method": method,
-                "seed": seed_names([record.seed]),
-                "sides": sides(record, method),
-            }
-        )
+        place = {"scale": record.scale, "family": family, "regime": regime, "method": methods[record.run_id]}
+        sides = (record.regime, methods[record.run_id])  # of imported outputs, their labels
+        if record.scale != "imported":
+            sides = ("untrained model", "trained")
+        seed = seed_names([record.seed])
+        runs.append({"id": record.run_id, **place, "seed": seed, "sides": sides})
     return {
         "texts": list(texts),
         "runs": runs,
         "pairs": named_columns(PAIR, pairs),
         "verdicts": named_columns(VERDICT, verdicts),
     }
-
-
-def sides(record: RunRecord, method: str) -> tuple[str, str]:
-    """Names of the two responses of a pair: those of the untrained and the trained model, or of imported outputs."""
-    return (record.regime, method) if record.scale == "imported" else ("untrained model", "trained")
 
 
 def pair_row(pair: Pair, number: Number) -> list[Any]:

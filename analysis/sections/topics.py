@@ -16,9 +16,8 @@ from analysis.figures.style import Plot
 from analysis.figures.trajectory import trajectory_plots
 from analysis.sections.base import Part, Section, T, group_by_scale, write_part
 from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
-from analysis.tables.benchmarks import BenchmarkCell, benchmark_frame, benchmark_table
-from analysis.tables.drift import drift_frame, drift_table
 from analysis.tables.faults import fault_frame, fault_tables
+from analysis.tables.judging.benchmarks import benchmark_frame, benchmark_table
 from analysis.tables.judging.confounds import confound_frame, confound_tables
 from analysis.tables.judging.controlled import ControlledCell
 from analysis.tables.judging.judges import sanity_frame, sanity_table
@@ -26,7 +25,8 @@ from analysis.tables.published_separation import published_frame, published_tabl
 from analysis.tables.render import Table, slug
 from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
 from analysis.tables.separation import Separation, group_by_data, separation_frame, separation_tables
-from analysis.tables.trajectory import trajectory_frame, trajectory_table
+from analysis.tables.training.drift import drift_frame, drift_table
+from analysis.tables.training.trajectory import trajectory_frame, trajectory_table
 from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRecord
 
 
@@ -66,7 +66,7 @@ ACCURACY = Topic[RunRecord](
     tables=lambda runs: [accuracy_table(runs)],
     frame=accuracy_frame,
 )
-BENCHMARKS = Topic[BenchmarkCell](
+BENCHMARKS = Topic[ControlledCell](
     id="benchmarks",
     title="Arena-Hard, WildBench and AlpacaEval 2 by their own measures",
     intro="The tables of win rates count every verdict once. These benchmarks count the verdicts of their judges by "

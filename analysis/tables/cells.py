@@ -13,8 +13,7 @@ import pandas as pd
 from analysis.records.builds import seed_names
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
-from analysis.stats.builds import on_common_builds
-from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.contrasts import Contrast, contrast, on_common_builds
 from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
 from analysis.stats.metrics import Quality, Tally, WinRate, quality_change, tally, win_rate

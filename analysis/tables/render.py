@@ -1,14 +1,17 @@
 """A table of text, written as markdown; `latex` writes it as LaTeX, and the report's template as HTML."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isnan, nan
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 
+from analysis.stats.intervals import standard_error, t_interval
+from analysis.stats.seeds import MIN_SEEDS
 from cme.runtime.terminal import plain
 
 MARKDOWN = {"|": r"\|", "<": "&lt;", ">": "&gt;", "*": r"\*", "`": r"\`"}
@@ -28,6 +31,11 @@ class Estimate(NamedTuple):
     value: float
     lo: float = nan
     hi: float = nan
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
+        """The estimate in the columns `name`, `name_lo` and `name_hi` of a row."""
+        return cls(row[name], row[f"{name}_lo"], row[f"{name}_hi"])
 
     @property
     def percent(self) -> "Estimate":
@@ -110,6 +118,15 @@ def group_rows(rows: Iterable[Sequence[Entry | str]], columns: int = 1) -> list[
     return groups
 
 
+def mean_over_seeds(values: Iterable[float]) -> Estimate:
+    """The mean of the known values with its 95 % t interval, whose bounds are NaN below MIN_SEEDS."""
+    known = np.array([value for value in values if not np.isnan(value)], dtype=float)
+    if len(known) < MIN_SEEDS:
+        return Estimate(float(known.mean())) if len(known) else UNKNOWN
+    mean = float(known.mean())
+    return Estimate(mean, *t_interval(mean, standard_error(known - mean), len(known)))
+
+
 def format_percent(value: float) -> str:
     """A percentage to one decimal, or n/a."""
     return "n/a" if isnan(value) else f"{value:.1f}"
@@ -143,7 +160,15 @@ def substitute(text: str, characters: dict[str, str]) -> str:
 
 def to_markdown(table: Table) -> str:
     """The table as aligned markdown, readable in a terminal too."""
-    rows = [[markdown_entry(entry) for entry in row] for group in table.groups for row in group]
+    rows = [
+        [
+            f"**{text}**" if entry.bold else text
+            for entry in row
+            for text in [substitute(entry.text, MARKDOWN)]
+        ]
+        for group in table.groups
+        for row in group
+    ]
     header = [substitute(name, MARKDOWN) for name in table.header]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [f"### {substitute(table.title, MARKDOWN)}", ""]
@@ -152,9 +177,3 @@ def to_markdown(table: Table) -> str:
         lines.append(f"| {' | '.join(padded)} |")
     lines += ["", *(f"- {substitute(note, MARKDOWN)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
-
-
-def markdown_entry(entry: Entry) -> str:
-    """A table cell in markdown."""
-    text = substitute(entry.text, MARKDOWN)
-    return f"**{text}**" if entry.bold else text

@@ -10,10 +10,15 @@ from statsmodels.stats.proportion import proportion_confint
 from synthetic_records import sanity_record
 
 from analysis.__main__ import main
-from analysis.claims.baselines import baselines_table
 from analysis.claims.claim import claim_verdicts
 from analysis.claims.claim_list import all_claims
-from analysis.claims.reproduction import COUNTERPARTS, counterpart_table, reproduction, write_reproduction
+from analysis.claims.reproduction import (
+    COUNTERPARTS,
+    baselines_table,
+    counterpart_table,
+    reproduction,
+    write_reproduction,
+)
 from analysis.experiments import EXPERIMENTS
 from analysis.records.published import FOLDER
 from analysis.records.read import Records

@@ -11,10 +11,9 @@ from scipy import stats
 from shown import marks, panels, texts, won
 
 from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances
-from analysis.experiments.base import mean_over_seeds
 from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.methods import KL, LENGTH, end_column, end_values, win_rates
-from analysis.tables.render import Column, Entry, build_table
+from analysis.tables.render import Column, Entry, build_table, mean_over_seeds
 from cme.records import CUT_START, Comparison, RunRecord
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 from shown import Column, blocks, panels, smallest_type, texts
 
-from analysis.experiments.courses import GREEDY, SAMPLED, Course, block_means, direction, peaks, summary
 from analysis.experiments.overoptimisation import OVEROPTIMISATION, course_table, distance_figure
 from analysis.records.frames import history_frame
+from analysis.tables.training.courses import GREEDY, SAMPLED, Course, block_means, direction, peaks, summary
 from cme.records import CheckpointResult, RunRecord, Trajectory
 
 pytestmark = pytest.mark.usefixtures("undrawn")

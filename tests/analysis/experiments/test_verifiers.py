@@ -12,7 +12,6 @@ from shown import marks, problems, smallest_type, texts
 
 from analysis.experiments.facts import arm_of
 from analysis.experiments.independence import INDEPENDENCE
-from analysis.experiments.relations import RELATIONS, knowledge, own_quality, relation
 from analysis.experiments.verifier_sweep import (
     VERIFIER_SWEEP,
     VERIFIER_SWEEP_MATH,
@@ -26,9 +25,12 @@ from analysis.experiments.verifiers import (
     QUALITY,
     Outcome,
     accuracy_outcomes,
+    own_quality,
     quality_outcomes,
     verifier_labels,
 )
+from analysis.figures.style import RELATIONS
+from analysis.records.relations import knowledge, relation
 from cme.records import Accuracy, Generation, Pair, RunRecord, Verdict
 
 Under = Callable[..., RunRecord]

@@ -18,8 +18,8 @@ from analysis.stats import length_controlled
 from analysis.stats.benchmarks import MEASURES
 from analysis.stats.intervals import RESAMPLES, bootstrap_interval, resample_counts
 from analysis.stats.length_controlled import FILE, VARIABLE, NotAtHand
-from analysis.tables.benchmarks import benchmark_cells, benchmark_frame, benchmark_table
 from analysis.tables.cells import build_cells
+from analysis.tables.judging.benchmarks import benchmark_cells, benchmark_frame, benchmark_table
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, write_record
 
 MakeRecord = Callable[..., RunRecord]

@@ -13,7 +13,7 @@ from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.metrics import win_rate
 from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
-from analysis.tables.trajectory import (
+from analysis.tables.training.trajectory import (
     collapse_of,
     fall_after_peak,
     greedy_change,

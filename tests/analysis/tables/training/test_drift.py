@@ -13,8 +13,8 @@ from shown import panels
 
 from analysis.figures.drift import drift_plot
 from analysis.sections.topics import drift_part
-from analysis.tables.drift import METRICS, drift_frame, drift_table, measure_drift
 from analysis.tables.render import to_markdown
+from analysis.tables.training.drift import METRICS, drift_frame, drift_table, measure_drift
 from cme.records import Generation, Pair, RunRecord
 
 

@@ -1,7 +1,7 @@
 """Table of the measures of Arena-Hard, WildBench and AlpacaEval 2, beside our control of length for the last one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import isnan, nan
 from typing import Any
 
@@ -22,26 +22,16 @@ FAR_FROM_EQUAL = "fewer than 2.5 % of the pairs are at equal length or beyond it
 OWN, THEIRS = "win rate at equal length, ours (%)", "length-controlled win rate, alpaca-eval's (%)"
 
 
-@dataclass(frozen=True, eq=False)
-class BenchmarkCell:
-    """A cell of a benchmark's judge, with both responses in each row of its verdicts."""
-
-    controlled: ControlledCell
-    verdicts: pd.DataFrame
-
-    @property
-    def scale(self) -> str:
-        """The scale of the cell."""
-        return self.controlled.scale
-
-
 def benchmark_of(cell: Cell) -> str:
     """The name of a cell's judge; of a panel, that of the member."""
     return cell.judge.rpartition(": ")[2]
 
 
-def benchmark_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[BenchmarkCell]:
-    """The cells whose judge is that of a benchmark; cells without a verdict that counts are left out."""
+def benchmark_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
+    """The cells whose judge is that of a benchmark, with both responses in each row of their verdicts.
+
+    Cells without a verdict that counts are left out.
+    """
     own = [cell for cell in cells if benchmark_of(cell) in MEASURES]
     if not own:
         return []
@@ -49,24 +39,24 @@ def benchmark_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list
     runs = [record for record in records if record.run_id in ids]
     responses = Frames(runs).pairs[["run_id", "prompt_id", "start_response", "policy_response"]]
     return [
-        BenchmarkCell(each, each.verdicts.merge(responses, "left", on=["run_id", "prompt_id"]))
+        replace(each, verdicts=each.verdicts.merge(responses, "left", on=["run_id", "prompt_id"]))
         for each in controlled_cells(runs, own)
     ]
 
 
-def benchmark_frame(cells: Sequence[BenchmarkCell]) -> pd.DataFrame:
+def benchmark_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
     """One row per cell and measure, unrounded, with its 95 % interval where there is one.
 
     `reason`: why there is no value (NaN).
     """
     rows: list[dict[str, Any]] = []
     for each in cells:
-        cell, measure = each.controlled.cell, MEASURES[benchmark_of(each.controlled.cell)]
+        cell, measure = each.cell, MEASURES[benchmark_of(each.cell)]
         identity = {name: getattr(cell, name) for name in CELL}
         counts = {"seeds": len(cell.runs), "prompts": each.verdicts["prompt_id"].nunique()}
         measured = {measure.name: (*measure.estimate(each.verdicts), "")}
         if benchmark_of(cell) == ALPACA:
-            ours = each.controlled.rates["length"]
+            ours = each.rates["length"]
             reason = FAR_FROM_EQUAL if ours.extrapolated else ours.reason
             rate = (nan, nan, nan) if reason else (ours.rate, ours.lo, ours.hi)
             theirs, missing = nan, ""
@@ -83,7 +73,7 @@ def benchmark_frame(cells: Sequence[BenchmarkCell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def benchmark_table(cells: Sequence[BenchmarkCell]) -> Table:
+def benchmark_table(cells: Sequence[ControlledCell]) -> Table:
     """The benchmarks' measures of one scale: family, regime, method and judge in rows."""
     frame = benchmark_frame(cells)
 
@@ -101,7 +91,7 @@ def benchmark_table(cells: Sequence[BenchmarkCell]) -> Table:
         "seeds, with a 95 % CI bootstrapped over prompts.",
         "The other model is the untrained one and not that of a leaderboard, so the numbers are not a leaderboard's.",
     ]
-    if ALPACA in {benchmark_of(each.controlled.cell) for each in cells}:
+    if ALPACA in {benchmark_of(each.cell) for each in cells}:
         notes.append(
             "Length-controlled, alpaca-eval's: `get_length_controlled_winrate` of the package, with the difficulty of "
             "each instruction and verdicts on manipulated baselines; the mean of one fit per seed, without a CI. "

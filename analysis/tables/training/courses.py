@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import mean_over_seeds
 from analysis.records.frames import IDENTITY, WINDOW
 from analysis.stats.intervals import Floats
-from analysis.tables.render import UNKNOWN, Estimate
-from analysis.tables.trajectory import greedy_quality
+from analysis.tables.render import UNKNOWN, Estimate, mean_over_seeds
+from analysis.tables.training.trajectory import greedy_quality
 from cme.records import RunRecord
 
 BLOCK = 20  # steps

@@ -1,0 +1,1 @@
+"""What changes along a training: saved checkpoints, drift from the untrained model, and courses of quality."""
