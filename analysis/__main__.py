@@ -8,10 +8,10 @@ from pathlib import Path
 
 from analysis.claims.reproduction import write_reproduction
 from analysis.records.read import load_all
-from analysis.report.build import cells_of_judge, list_judges, write
+from analysis.report.build import write
 from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
-from analysis.tables.cells import build_cells
+from analysis.tables.cells import build_cells, group_by_judge
 from analysis.tables.judging.benchmarks import benchmark_cells, benchmark_table
 from analysis.tables.judging.judges import check_judges, sanity_table
 from analysis.tables.render import to_markdown
@@ -62,9 +62,9 @@ def _analyze(directories: list[Path], out: Path, default: bool) -> int:
         written.append(RESULTS_PAGE)
     tables = [
         *(
-            win_rate_table(cells_of_judge(of_scale, judge))
+            win_rate_table(judged)
             for _, of_scale in group_by_scale(cells)
-            for judge in list_judges(of_scale)
+            for judged in group_by_judge(of_scale).values()
         ),
         *(benchmark_table(own) for _, own in group_by_scale(benchmark_cells(records.overview, cells))),
         *map(reward_probe_table, records.reward_probes),

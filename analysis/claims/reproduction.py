@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from analysis.claims.claim import Claim, ClaimVerdict, claim_verdicts
 from analysis.claims.claim_list import all_claims
 from analysis.claims.rules import Result
 from analysis.records.builds import OFFSET, pool_builds
+from analysis.records.grouping import group_by
 from analysis.records.names import (
     SCALES,
     generator_name,
@@ -169,11 +171,10 @@ def shared_cells(records: Records) -> list[tuple[list[RunRecord], list[str]]]:
     for plan in records.experiments:
         for run_id in plan.runs:
             experiments.setdefault(run_id, set()).add(plan.name)
-    cells: dict[tuple[object, ...], list[RunRecord]] = {}
-    for run in map(pool_builds, records.runs):
-        settings = frozenset(result_settings(run).items())
-        key = run.scale, run.family, run.regime, run.reward, run.verifier, run.judge, settings
-        cells.setdefault(key, []).append(run)
+    place = attrgetter("scale", "family", "regime", "reward", "verifier", "judge")
+    cells = group_by(
+        map(pool_builds, records.runs), lambda run: (place(run), frozenset(result_settings(run).items()))
+    )
     found = [
         (runs, sorted(set().union(*(experiments.get(run.run_id, set()) for run in runs))))
         for runs in cells.values()

@@ -1,7 +1,6 @@
 """The sections of the report on named experiments: each is a declaration, `analysis.experiments.base.Experiment`."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from analysis.records.builds import pool_builds
 from analysis.records.read import OVERVIEW, Records
 from analysis.sections.base import NothingToShow, Part, Section
 from analysis.tables.render import slug
-from cme.records import ExperimentRecord, RunRecord
+from cme.records import ExperimentRecord
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     experiment.name: experiment
@@ -53,26 +52,22 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     named = {name: own_experiment(name) for name in names if name not in (*EXPERIMENTS, OVERVIEW)}
     sections = []
     for name, experiment in (EXPERIMENTS | named).items():
-        planned = [
-            (plan, [pool_builds(run) for run in records.of(plan)])
-            for plan in records.experiments
-            if plan.name == name
-        ]
-        if parts := [part for plan, runs in planned for part in show_scale(experiment, plan, runs, out)]:
+        plans = [plan for plan in records.experiments if plan.name == name]
+        if parts := [part for plan in plans for part in show_scale(experiment, plan, records, out)]:
             anchor = name.replace("_", "-") if name in EXPERIMENTS else f"experiment-{slug(name)}"
             sections.append(Section(anchor, experiment.title, experiment.question, parts))
     return sections
 
 
 def show_scale(
-    experiment: Experiment[Any], plan: ExperimentRecord, runs: Sequence[RunRecord], out: Path
+    experiment: Experiment[Any], plan: ExperimentRecord, records: Records, out: Path
 ) -> list[Part]:
     """One experiment at one scale, a part for each data set, since win rates on different prompts are not compared.
 
     The data set with most runs comes first, and the others are named in their titles and files. The notes name missing
     runs and missing data.
     """
-    notes, total = [], len(plan.runs)
+    runs, notes, total = [pool_builds(run) for run in records.of(plan)], [], len(plan.runs)
     if missing := total - len(runs):
         notes.append(f"Scale {plan.scale}: {missing} of the experiment's {total} runs have no record yet.")
     parts: list[Part] = []

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import pandas as pd
 
 from analysis.figures.style import Plot
+from analysis.records.grouping import group_by
 from analysis.records.names import generator_name, plain_name
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.contrasts import Contrast
@@ -44,9 +45,8 @@ class GeneratorRuns:
 
 def group_by_generator(runs: Sequence[RunRecord]) -> Iterator[tuple[str, list[RunRecord]]]:
     """The runs of each generator, by its family and regime."""
-    for family, regime in dict.fromkeys((run.family, run.regime) for run in runs):
-        own = [run for run in runs if (run.family, run.regime) == (family, regime)]
-        yield generator_name(family, regime), own
+    for place, own in group_by(runs, lambda run: (run.family, run.regime)).items():
+        yield generator_name(*place), own
 
 
 @dataclass(frozen=True)

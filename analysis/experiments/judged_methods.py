@@ -8,10 +8,11 @@ import pandas as pd
 
 from analysis.figures.curves import add_derived_columns
 from analysis.records.frames import history_frame
-from analysis.records.names import REGIMES, display_name, judge_label, method_names, order_key, sort_names
+from analysis.records.grouping import group_by
+from analysis.records.names import REGIMES, display_name, judge_label, method_names, order_key
 from analysis.stats.contrasts import Contrast
 from analysis.tables.cell_tables import method_key
-from analysis.tables.cells import Cell, build_cells, build_contrasts
+from analysis.tables.cells import Cell, build_cells, build_contrasts, group_by_judge
 from cme.records import RunRecord
 
 
@@ -80,11 +81,8 @@ class Methods:
     def __call__(self, runs: Sequence[RunRecord]) -> "list[JudgedMethods]":
         """One view per judge; one without cells if there is no verdict."""
         named = NamedRuns.by(lambda run: self.name(self.label(run), run.reward), runs)
-        judges = sort_names(cell.judge for cell in named.cells)
-        return [
-            JudgedMethods(self, named, judge, [cell for cell in named.cells if cell.judge == judge])
-            for judge in judges or [""]
-        ]
+        by_judge = group_by_judge(named.cells) or {"": []}
+        return [JudgedMethods(self, named, judge, cells) for judge, cells in by_judge.items()]
 
 
 @dataclass(frozen=True)
@@ -123,10 +121,7 @@ class JudgedMethods:
     @property
     def groups(self) -> "list[list[MethodRow]]":
         """The rows of each family and regime, in their order."""
-        groups: dict[tuple[str, str], list[MethodRow]] = {}
-        for row in self.rows:
-            groups.setdefault((row.cell.family, row.cell.regime), []).append(row)
-        return list(groups.values())
+        return list(group_by(self.rows, lambda row: (row.cell.family, row.cell.regime)).values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ Where the runs were compared with further models too, both sides against these: 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ from analysis.tables.cell_tables import (
     stop_notes,
     win_rate_entry,
 )
-from analysis.tables.cells import Cell, place, row_of
-from analysis.tables.render import Entry, Table, build_table, slug
+from analysis.tables.cells import Cell, place
+from analysis.tables.render import Entry, Table, build_table, pick, slug
 from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
 from cme.records import CUT_START, RunRecord
 
@@ -207,13 +207,16 @@ def comparators_frame(compared: Comparisons) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, by_place in compared.items():
         for pair in by_place.values():
-            cell, gain = row_of(pair.policy), pair.gain
-            row: dict[str, Any] = {"comparator": name}
-            row |= {key: cell[key] for key in ("scale", "judge", "family", "regime", "reward", "method")}
-            for side, win in (("policy", pair.policy.win), ("start", pair.start.win)):
-                row |= {f"{side}_{k}": asdict(win)[k] for k in ("rate", "lo", "hi", "scored", "unscored")}
-            row |= {"gain": gain.difference, "gain_lo": gain.lo, "gain_hi": gain.hi, "gain_p": gain.p}
-            rows.append(row | {"gain_prompts": gain.prompts, "runs": len(pair.policy.runs)})
+            gain, judged = pair.gain, "rate lo hi scored unscored"
+            rows.append(
+                {"comparator": name}
+                | pick(pair.policy, "scale judge family regime reward method")
+                | pick(pair.policy.win, judged, "policy_")
+                | pick(pair.start.win, judged, "start_")
+                | {"gain": gain.difference}
+                | pick(gain, "lo hi p prompts", "gain_")
+                | {"runs": len(pair.policy.runs)}
+            )
     return pd.DataFrame(rows)
 
 

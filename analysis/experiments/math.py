@@ -11,6 +11,7 @@ from analysis.experiments.base import Experiment, file_name
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
 from analysis.records.frames import history_frame
+from analysis.records.grouping import group_by
 from analysis.records.names import generator_name, plain_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
@@ -82,13 +83,10 @@ class Graded:
 
 def views(runs: Sequence[RunRecord]) -> list[Graded]:
     """The graded runs of each data set. Raises NothingToShow without any."""
-    by_data: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        if run.accuracy is not None:
-            by_data.setdefault(run.data, []).append(run)
-    if not by_data:
+    graded = [run for run in runs if run.accuracy is not None]
+    if not graded:
         raise NothingToShow("none of the runs is graded")
-    return [Graded(data, own) for data, own in by_data.items()]
+    return [Graded(data, own) for data, own in group_by(graded, lambda run: run.data).items()]
 
 
 def accuracy_table(view: Graded) -> Iterator[Table]:

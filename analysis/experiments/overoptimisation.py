@@ -17,6 +17,7 @@ from analysis.figures.paths import greedy_plot, kl_plot
 from analysis.figures.style import Plot, method_styles
 from analysis.records.builds import seed_names
 from analysis.records.frames import WINDOW, history_frame
+from analysis.records.grouping import group_by
 from analysis.records.names import REWARDS, method_names, order_key
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.render import UNKNOWN, Column, Entry, Estimate, Table, build_table, mean_over_seeds
@@ -58,10 +59,7 @@ class LongRuns(GeneratorRuns):
     def methods(self) -> dict[str, list[RunRecord]]:
         """The runs of each method."""
         names = method_names(self.runs)
-        found: dict[str, list[RunRecord]] = {}
-        for run in self.runs:
-            found.setdefault(names[run.run_id], []).append(run)
-        return found
+        return group_by(self.runs, lambda run: names[run.run_id])
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -38,15 +38,12 @@ def add_derived_columns(history: pd.DataFrame) -> pd.DataFrame:
     sampling noise; its root is then 0.
     """
     runs = history.groupby("run_id", sort=False)
-    start = runs["reward_value"].transform(first_mean)
-    spread = runs["reward_std"].transform(first_mean)
+    start, spread = (
+        runs[column].transform(lambda values: float(values.iloc[:WINDOW].mean()))
+        for column in ("reward_value", "reward_std")
+    )
     gain = (history["reward_value"] - start) / spread.where(spread > 0)
     return history.assign(reward_gain=gain, sqrt_kl=np.sqrt(history["kl"].clip(lower=0)))
-
-
-def first_mean(values: pd.Series) -> float:
-    """Mean of the known values among the first WINDOW ones."""
-    return float(values.iloc[:WINDOW].mean())
 
 
 def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:

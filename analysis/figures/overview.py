@@ -23,7 +23,7 @@ from analysis.figures.paths import overoptimisation_plots
 from analysis.figures.style import Plot, Style, reward_style
 from analysis.figures.win_rates import controls_of, win_rate_plot
 from analysis.records.names import REGIMES, REWARDS, SHOWN, display_name, family_name, regime_name, sort_names
-from analysis.tables.cells import Cell
+from analysis.tables.cells import Cell, group_by_judge
 from analysis.tables.render import slug
 
 REGIME_LINES = (Style("black", "o"), Style("black", "s", (4, 1.5)), Style("black", "^", (1, 1)))
@@ -31,10 +31,8 @@ REGIME_LINES = (Style("black", "o"), Style("black", "s", (4, 1.5)), Style("black
 
 def build_figures(cells: Sequence[Cell], history: pd.DataFrame) -> list[Plot]:
     """Every figure of one scale for which there is data."""
-    plots = []
-    for judge in sort_names(cell.judge for cell in cells):
-        judged = [cell for cell in cells if cell.judge == judge]
-        plots.append(win_rate_plot(judged, controls=controls_of(judged)))
+    judges = group_by_judge(cells).values()
+    plots = [win_rate_plot(judged, controls=controls_of(judged)) for judged in judges]
     if len(history):
         history = add_derived_columns(history)
         rewarded = history.dropna(subset=["reward_value"])  # DPO and SFT have no reward in training

@@ -6,6 +6,7 @@ from math import isnan, nan
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, method_styles, reward_style
+from analysis.records.grouping import group_by
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, is_undecided
@@ -35,10 +36,10 @@ NO_CONTROLS: ControlsByPlace = {}
 
 def controls_of(cells: Sequence[Cell]) -> ControlsByPlace:
     """The known controls of each family and regime under one judge, over the runs of all its methods and builds."""
-    runs: dict[tuple[str, str], list[RunRecord]] = {}
-    for cell in cells:
-        runs.setdefault((cell.family, cell.regime), []).extend(cell.controls.runs)
-    pooled = {place: Controls(own, cells[0].judge) for place, own in runs.items()}
+    pooled = {
+        place: Controls([run for cell in own for run in cell.controls.runs], cells[0].judge)
+        for place, own in group_by(cells, lambda cell: (cell.family, cell.regime)).items()
+    }
     return {
         place: each for place, each in pooled.items() if each.cut_start is not None or not isnan(each.ceiling)
     }
@@ -127,13 +128,14 @@ def win_rate_plot(
         block = Block("", rows, panels, heads, height=0.19, widths=[3, 2])
     else:
         block = Block("", rows, panels, heads, x_label=label, height=0.19, share_x=True)
+    pooled = builds_note((cell.method, run) for cell in cells for run in cell.controls.runs)
     caption = (
         f"Win rates at scale {scale}, judge {judge_label(judge)}. Each dot is the share of comparisons with the {side} "
         "that the policy won; ties count half and all seeds are pooled. The bar is the 95 % interval over prompts, for "
         f"these models; {TICKS}. Right of the dashed line the policy won more often. Filled: the interval excludes "
         f"50 %. Hollow: the cell shows no difference, because the interval covers 50 %, has fewer than {FEW_PROMPTS} "
         "prompts, or unscored verdicts could change the result. †: a run stopped before its last step."
-        f"{control_notes(controls)}{trained_builds(cells)}{score_note(judge) if scored else ''}"
+        f"{control_notes(controls)}{pooled}{score_note(judge) if scored else ''}"
     )
     legend = {name: style for name, style in control_legend(controls).items() if name == "ceiling"}
     legend |= {"untrained model": UNTRAINED} if scored else {}
@@ -225,13 +227,8 @@ def main_plot(
     if others:
         names = sort_names(display_name(cell.reward) for cell in others)
         caption += f" Small marks below: {', '.join(names)}, trained and judged in the same way."
-    caption += trained_builds([*shown, *others])
+    caption += builds_note((cell.method, run) for cell in [*shown, *others] for run in cell.controls.runs)
     return Plot(name, caption + (score_note(judge) if scores else ""), figure)
-
-
-def trained_builds(cells: Sequence[Cell]) -> str:
-    """`builds_note` of the cells' methods."""
-    return builds_note((cell.method, run) for cell in cells for run in cell.controls.runs)
 
 
 def lowered(dots: Sequence[Dot]) -> list[Dot]:

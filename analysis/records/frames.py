@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.ceiling import true_quality
+from analysis.records.grouping import group_by
 from analysis.records.names import REWARDS, method_names, natural_key, order_key
 from analysis.records.read import Records
 from cme.records import RunRecord, judge_name, points, scores
@@ -162,11 +163,12 @@ def group_runs(
     `labels` gives the runs' methods by run id, by default `method_names`.
     """
     names = labels or method_names(records)
-    groups: dict[tuple[Any, ...], list[RunRecord]] = {}
-    for record in records:
+
+    def key(record: RunRecord) -> tuple[Any, ...]:
         identity = run_identity(record, names)
-        groups.setdefault(tuple(identity[column] for column in by), []).append(record)
-    return groups
+        return tuple(identity[column] for column in by)
+
+    return group_by(records, key)
 
 
 def run_identity(record: RunRecord, names: Mapping[str, str]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ brackets: the verifier, the experiment or the fields of the configuration. Diffe
 import csv
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from analysis.records.grouping import group_by
 from cme.records import RunRecord
 
 SCALES = ("miniature", "laptop", "paper")
@@ -172,11 +172,8 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
 
     The brackets hold the verifier, the experiment or the settings that differ between otherwise comparable runs.
     """
-    same_reward: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        same_reward[record.scale, reward_or_label(record)].append(record)
     names = {}
-    for runs in same_reward.values():
+    for runs in group_by(records, lambda run: (run.scale, reward_or_label(run))).values():
         several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in comparable_runs(runs))
         fields = varied_fields(comparable_runs(runs, "verifier", "experiment"))
         several_experiments = varied_fields(comparable_runs(runs, "verifier")) != fields
@@ -225,11 +222,7 @@ def add_details(name: str, details: Sequence[str]) -> str:
 
 def comparable_runs(runs: Iterable[RunRecord], *more: str) -> list[list[RunRecord]]:
     """The runs grouped by family, regime, judge and the further fields given."""
-    key = attrgetter("family", "regime", "judge", *more)
-    groups: dict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
-    for run in runs:
-        groups[key(run)].append(run)
-    return list(groups.values())
+    return list(group_by(runs, attrgetter("family", "regime", "judge", *more)).values())
 
 
 def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:

@@ -85,7 +85,8 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
         for verdicts in (record.verdicts, *further, selected):
             check_pairs([], verdicts, path)
     refuse_equals(list(read.values()))
-    return sorted(read.values(), key=table_order)
+    later = attrgetter("verifier", "judge", "seed", "run_id")
+    return sorted(read.values(), key=lambda r: (*_place_key(r), order_key(r.reward, REWARDS), *later(r)))
 
 
 def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
@@ -138,7 +139,7 @@ def _read_each(
     return records
 
 
-def _place_key(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
+def _place_key(record: RunRecord | RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
 
 
@@ -184,17 +185,3 @@ def refuse_equals(records: Sequence[RunRecord]) -> None:
                 "prompt would count twice: delete one record, rerun the other with another seed or, for imported "
                 "outputs, import it under another --name"
             )
-
-
-def table_order(record: RunRecord) -> tuple[Any, ...]:
-    """Sort key: scale, family, regime, reward, then the rest of a run's identity."""
-    return (
-        order_key(record.scale, SCALES),
-        record.family,
-        order_key(record.regime, REGIMES),
-        order_key(record.reward, REWARDS),
-        record.verifier,
-        record.judge,
-        record.seed,
-        record.run_id,
-    )

@@ -32,7 +32,7 @@ from analysis.sections.topics import (
     separation_section,
 )
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
-from analysis.tables.cells import Cell, build_cells, cells_frame
+from analysis.tables.cells import Cell, build_cells, cells_frame, group_by_judge
 from analysis.tables.findings import build_findings, headline
 from analysis.tables.judging.agreement import agreement_tables
 from analysis.tables.judging.benchmarks import benchmark_cells
@@ -143,7 +143,7 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int,
     `total` counts the runs of all experiments of the scale.
     """
     scale = records[0].scale
-    by_judge = {judge: cells_of_judge(cells, judge) for judge in list_judges(cells)}
+    by_judge = group_by_judge(cells)
     tables = [table for of_judge in by_judge.values() for table in win_rate_tables(of_judge)]
     tables += agreement_tables(records)
     evidence = [table for table in tables if table.name.split("-")[0] in EVIDENCE]
@@ -197,16 +197,6 @@ def write_sections(records: Records, cells: Sequence[Cell], out: Path) -> list[S
         separation_section(records.separation, out),
     ]
     return [section for section in sections if section.parts]
-
-
-def list_judges(cells: Sequence[Cell]) -> list[str]:
-    """The judges of some cells, sorted."""
-    return sort_names(cell.judge for cell in cells)
-
-
-def cells_of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
-    """The cells of one judge."""
-    return [cell for cell in cells if cell.judge == judge]
 
 
 def block_notes(records: Sequence[RunRecord]) -> list[str]:

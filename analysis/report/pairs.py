@@ -7,12 +7,12 @@ same in many runs.
 import json
 import zlib
 from base64 import b64encode
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any
 
 from analysis.records.builds import seed_names
+from analysis.records.grouping import group_by
 from analysis.records.names import judge_label, method_names, place_names
 from cme.records import Pair, RunRecord, Verdict, points, scores
 
@@ -46,11 +46,9 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     pairs: list[list[Any]] = []
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
-        by_prompt: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
-        for judge, verdict in record.judgements():
-            by_prompt[verdict.prompt_id].append((judge, verdict))
+        by_prompt = group_by(record.judgements(), lambda judgement: judgement[1].prompt_id)
         for pair in record.pairs:
-            of_pair = by_prompt[pair.prompt_id]
+            of_pair = by_prompt.get(pair.prompt_id, [])
             pairs.append([run, *pair_row(pair, number), len(of_pair)])
             verdicts += [verdict_row(verdict, judge, number) for judge, verdict in of_pair]
     runs = []

@@ -24,7 +24,13 @@ from analysis.tables.judging.judges import sanity_frame, sanity_table
 from analysis.tables.published_separation import published_frame, published_table
 from analysis.tables.render import Table, slug
 from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
-from analysis.tables.separation import Separation, group_by_data, separation_frame, separation_tables
+from analysis.tables.separation import (
+    Separation,
+    contrast_table,
+    group_by_data,
+    separation_frame,
+    signal_table,
+)
 from analysis.tables.training.drift import drift_frame, drift_table
 from analysis.tables.training.trajectory import trajectory_frame, trajectory_table
 from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRecord
@@ -133,7 +139,9 @@ SEPARATION = Topic[SeparationRecord](
     title="Before any training: which signal separates wrong responses from right ones?",
     intro="An untrained generator answered each prompt several times. A signal that is no higher for its wrong "
     "responses than for its right ones cannot lead it to right ones; length is the control.",
-    tables=separation_tables,
+    tables=lambda records: [
+        make(own) for own in group_by_data(records) for make in (signal_table, contrast_table)
+    ],
     frame=lambda records: separation_frame([Separation(record) for record in records]),
     plots=lambda records: [plot for same in group_by_data(records) for plot in separation_plots(same)],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import group_runs, pairs_frame
+from analysis.records.grouping import group_by
 from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import MIN_PROMPTS, UNDEFINED, clustered_interval, interval_excludes
@@ -62,11 +63,12 @@ def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple
 
 def accuracy_cells(records: Sequence[RunRecord]) -> dict[tuple[str, ...], list[RunRecord]]:
     """The graded runs by data and CELL, in the order of the records."""
-    cells: dict[tuple[str, ...], list[RunRecord]] = {}
-    for key, group in group_runs([record for record in records if record.accuracy is not None], CELL).items():
-        for run in group:
-            cells.setdefault((run.data, *key), []).append(run)
-    return cells
+    graded = group_runs([record for record in records if record.accuracy is not None], CELL)
+    return {
+        (data, *key): own
+        for key, runs in graded.items()
+        for data, own in group_by(runs, lambda run: run.data).items()
+    }
 
 
 def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def grid_table(
     columns = [f"against {regime}" if imported else regime_name(regime) for regime in regimes]
     return Table(
         name=table_name(name, cells[0]),
-        title=f"{title}, {table_subject(cells[0])}",
+        title=f"{title}, scale: {cells[0].scale}, judge: {judge_label(cells[0].judge)}",
         header=[*place_heads(cells[0].scale)[::2], *columns],
         groups=group_rows(rows),
         notes=[*notes, *stop_notes(cells)],
@@ -91,7 +91,7 @@ def list_table(
     ]
     return Table(
         name=table_name(name, cells[0]),
-        title=f"{title}, {table_subject(cells[0])}",
+        title=f"{title}, scale: {cells[0].scale}, judge: {judge_label(cells[0].judge)}",
         header=list(rows[0]),
         groups=group_rows([list(row.values()) for row in rows]),
         notes=notes,
@@ -159,8 +159,3 @@ def method_key(cell: Cell) -> tuple[Any, ...]:
 def table_name(name: str, cell: Cell) -> str:
     """Name of a table, unique among scales and judges."""
     return f"{name}-{slug(cell.scale)}-{slug(cell.judge)}"
-
-
-def table_subject(cell: Cell) -> str:
-    """Scale and judge of a table, for its title."""
-    return f"scale: {cell.scale}, judge: {judge_label(cell.judge)}"

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.records.builds import seed_names
 from analysis.records.frames import verdicts_frame
+from analysis.records.grouping import group_by
 from analysis.records.names import generator_name, sort_names
 from analysis.stats.contrasts import Contrast, contrast, on_common_builds
 from analysis.stats.intervals import holm_adjusted, prompts_needed
@@ -22,6 +23,7 @@ from analysis.stats.text import most_common_count
 from analysis.tables.controls import Controls
 from analysis.tables.judging.agreement import panel_agreement
 from analysis.tables.judging.judges import Checked, Standing, judge_standing, order_columns, position_bias
+from analysis.tables.render import pick
 from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
@@ -204,6 +206,12 @@ def same_setting(one: Cell, other: Cell) -> bool:
     return bool(setting(one) == setting(other))
 
 
+def group_by_judge(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each judge."""
+    judges = sort_names(cell.judge for cell in cells)
+    return {judge: [cell for cell in cells if cell.judge == judge] for judge in judges}
+
+
 def place(cell: Cell) -> str:
     """A cell's generator, such as `Qwen SFT`; for imported outputs, the comparison and the other outputs."""
     if cell.scale == "imported":
@@ -216,14 +224,11 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
 
     The columns `contrast_*` compare the cell with `against`, the first method of CME in its setting.
     """
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.scale, cell.judge), []).append(cell)
     contrasts = {
         id(cell): {"against": against.method}
         | {f"contrast_{name}": value for name, value in asdict(difference).items()}
         | {"contrast_p_holm": p}
-        for group in groups.values()
+        for group in group_by(cells, attrgetter("scale", "judge")).values()
         for cell, against, difference, p in build_contrasts(group)
     }
     columns = ("against", *(f"contrast_{field.name}" for field in fields(Contrast)), "contrast_p_holm")
@@ -233,11 +238,6 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def row_of(cell: Cell) -> dict[str, Any]:
     """A cell as one flat row."""
-
-    def pick(value: Any, fields: str, prefix: str = "") -> dict[str, Any]:
-        names = fields.split()
-        return {f"{prefix}{name}": None if value is None else getattr(value, name) for name in names}
-
     win, seeds, agreed, quality = cell.win, cell.seeds, cell.agreement, cell.quality
     cut, against_cut = cell.controls.cut_start, cell.controls.against_cut_start
     return {

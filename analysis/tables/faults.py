@@ -15,7 +15,7 @@ from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
 from analysis.tables.accuracy import CELL
-from analysis.tables.render import Entry, Row, Table, slug
+from analysis.tables.render import Entry, Row, Table, pick, slug
 from cme.records import RunRecord
 
 SIDES = ("start", "cut_start", "policy")
@@ -55,14 +55,8 @@ def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
                 change = quality_change(start, policy, values["prompt_id"].to_numpy(object))
                 assert change is not None, "every response has a grade"
                 row = named | {"topic": topic, "measure": measure, "values": len(values)}
-                row |= {
-                    "prompts": change.prompts,
-                    "start": change.start,
-                    "cut_start": values["cut_start"].mean(),
-                }
-                rows.append(
-                    row | {name: getattr(change, name) for name in ("policy", "difference", "lo", "hi")}
-                )
+                row |= pick(change, "prompts start") | {"cut_start": values["cut_start"].mean()}
+                rows.append(row | pick(change, "policy difference lo hi"))
     return pd.DataFrame(rows)
 
 
@@ -117,24 +111,16 @@ def fault_tables(runs: Sequence[RunRecord]) -> list[Table]:
         "the verifier can correct; the verifier's alone: those that it can spoil. A reward without a verifier is "
         "listed with the configured one."
     )
-    one = "Every response has one main fault or none."
+    notes = {"fault": [f"Every response has one main fault or none. {change}"], "kind": [change]}
+    notes["facts"] = [blind, change]
     topics = {
-        "fault": (
-            "faults",
-            "Main fault of the responses by reward (% of responses)",
-            FAULTS,
-            1,
-            [f"{one} {change}"],
-        ),
-        "kind": ("kinds", "True quality by kind of task and reward (0 to 1)", KINDS, 2, [change]),
-        "facts": (
-            *("blind-spots", "Requested facts that are right, by blind spot and reward (%)"),
-            *(FACTS, 1, [blind, change]),
-        ),
+        "fault": ("faults", "Main fault of the responses by reward (% of responses)", FAULTS, 1),
+        "kind": ("kinds", "True quality by kind of task and reward (0 to 1)", KINDS, 2),
+        "facts": ("blind-spots", "Requested facts that are right, by blind spot and reward (%)", FACTS, 1),
     }
     return [
-        topic_table(own, f"{name}-{scale}", f"{title}, scale: {runs[0].scale}", order, decimals, notes)
-        for topic, (name, title, order, decimals, notes) in topics.items()
+        topic_table(own, f"{name}-{scale}", f"{title}, scale: {runs[0].scale}", order, decimals, notes[topic])
+        for topic, (name, title, order, decimals) in topics.items()
         if len(own := frame[frame["topic"] == topic])
     ]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.records.builds import pool_builds
+from analysis.records.grouping import group_by
 from analysis.records.names import display_name
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import is_undecided
@@ -155,9 +156,7 @@ def caveats(cells: Sequence[Cell]) -> list[str]:
 
 def headline(cells: Sequence[Cell]) -> str:
     """The result of one scale and judge in one sentence: CME, or else the first method, and then its controls."""
-    by_reward: dict[str, list[Cell]] = {}
-    for cell in sorted(cells, key=method_key):
-        by_reward.setdefault(cell.reward, []).append(cell)
+    by_reward = group_by(sorted(cells, key=method_key), lambda cell: cell.reward)
     reward = "cme" if "cme" in by_reward else next(iter(by_reward))
     own = by_reward[reward]
     if len(own) == 1:
@@ -183,9 +182,7 @@ def headline(cells: Sequence[Cell]) -> str:
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:
     """One finding per method of the cells of one scale and judge, in the order of the tables."""
-    by_method: dict[str, list[Cell]] = {}
-    for cell in sorted(cells, key=method_key):
-        by_method.setdefault(cell.method, []).append(cell)
+    by_method = group_by(sorted(cells, key=method_key), lambda cell: cell.method)
     return [
         Finding(method, one_cell(group[0]) if len(group) == 1 else several_cells(group))
         for method, group in by_method.items()

@@ -100,6 +100,11 @@ def build_table(
     return Table(name, title, header, [block for block in blocks if block], [*notes, *explained])
 
 
+def pick(value: Any, names: str, prefix: str = "") -> dict[str, Any]:
+    """Attributes of an object, named in one text, as columns of a row; without an object, None in each."""
+    return {f"{prefix}{name}": None if value is None else getattr(value, name) for name in names.split()}
+
+
 def rows_by(frame: pd.DataFrame, *columns: str) -> list[list[dict[Any, Any]]]:
     """The rows of a frame in groups with equal entries in some columns, in the order of the frame."""
     return [group.to_dict("records") for _, group in frame.groupby(list(columns), sort=False)]

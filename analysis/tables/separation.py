@@ -21,10 +21,10 @@ from analysis.stats.auroc import (
 )
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, Bools, Floats, interval_excludes
 from analysis.tables.published_separation import LENGTH, SIGNALS, SOURCE, published_frame, signal_label
-from analysis.tables.render import Entry, Table, format_estimate, group_rows, slug
+from analysis.tables.render import Entry, Table, format_estimate, group_rows, pick, slug
 from cme.records import SeparationRecord
 
-IDENTITY = ("separation_id", "scale", "data", "family", "regime", "verifier", "seed")
+IDENTITY = "separation_id scale data family regime verifier seed"
 AUROC_NOTE = (
     "AUROC: the probability that a wrong response has a higher value than a right one, ties counting half; 0.5 is "
     "chance, and below it wrong responses have the lower values. Perplexity ranks as cross-entropy does. Pooled: any "
@@ -119,17 +119,18 @@ def separation_frame(separations: Sequence[Separation]) -> pd.DataFrame:
     """One row per record and signal: AUROC pooled and within prompts with intervals, and both classes' mean and std."""
     rows = []
     for each in separations:
-        identity = {name: getattr(each.record, name) for name in IDENTITY}
         for signal, (pooled, within) in each.estimates.items():
             known = ~np.isnan(each.values[signal])
             right, wrong = (
                 pd.Series(each.values[signal][known & (each.correct == c)]) for c in (True, False)
             )
             rows.append(
-                identity
+                pick(each.record, IDENTITY)
                 | {"signal": signal, "accuracy": each.accuracy}
-                | {"auroc": pooled.value, "lo": pooled.lo, "hi": pooled.hi, "prompts": pooled.prompts}
-                | {"within": within.value, "within_lo": within.lo, "within_hi": within.hi}
+                | {"auroc": pooled.value}
+                | pick(pooled, "lo hi prompts")
+                | {"within": within.value}
+                | pick(within, "lo hi", "within_")
                 | {"mixed_prompts": within.prompts, "unscored": int((~known).sum())}
                 | {"right": len(right), "right_mean": right.mean(), "right_std": right.std()}
                 | {"wrong": len(wrong), "wrong_mean": wrong.mean(), "wrong_std": wrong.std()}
@@ -141,11 +142,6 @@ def group_by_data(records: Sequence[SeparationRecord]) -> Iterator[list[Separati
     """The records of one data set after the other."""
     for data in sort_names(record.data for record in records):
         yield [Separation(record) for record in records if record.data == data]
-
-
-def separation_tables(records: Sequence[SeparationRecord]) -> list[Table]:
-    """The tables of the records of one scale, by data."""
-    return [make(own) for own in group_by_data(records) for make in (signal_table, contrast_table)]
 
 
 def signal_tables(records: Sequence[SeparationRecord]) -> list[Table]:

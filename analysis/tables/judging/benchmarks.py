@@ -14,7 +14,7 @@ from analysis.stats.benchmarks import MEASURES
 from analysis.stats.length_controlled import NotAtHand, length_controlled
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.judging.controlled import ControlledCell, controlled_cells
-from analysis.tables.render import Column, Table, build_table, format_estimate, rows_by
+from analysis.tables.render import Column, Table, build_table, format_estimate, pick, rows_by
 from cme.records import RunRecord
 
 ALPACA = "alpaca_eval"
@@ -52,7 +52,7 @@ def benchmark_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for each in cells:
         cell, measure = each.cell, MEASURES[benchmark_of(each.cell)]
-        identity = {name: getattr(cell, name) for name in CELL}
+        identity = pick(cell, " ".join(CELL))
         counts = {"seeds": len(cell.runs), "prompts": each.verdicts["prompt_id"].nunique()}
         measured = {measure.name: (*measure.estimate(each.verdicts), "")}
         if benchmark_of(cell) == ALPACA:

@@ -17,7 +17,6 @@ remove the bias and nothing else; its effect on the oracle's verdicts, which hav
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ from analysis.stats.regression import Controlled
 from analysis.tables.cell_tables import NEVER_BOLD, OPEN, list_table, table_name
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.judging.controlled import ORACLE, RAW, ControlledCell
-from analysis.tables.render import Entry, Table, format_estimate, group_rows
+from analysis.tables.render import Entry, Table, format_estimate, group_rows, pick
 
 JUDGES: dict[str, dict[str, float]] = {
     "truth": {"quality": 8.0},
@@ -96,21 +95,13 @@ def describe_judge(judge: str) -> str:
 
 def confound_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
     """One row per cell and control, numbers unrounded, rates in percent; extrapolated rates are marked."""
-    identity = attrgetter(*CELL)
     return pd.DataFrame(
         [
-            dict(zip(CELL, identity(each.cell), strict=True))
-            | {
-                "control": control,
-                "win_rate": rate.rate,
-                "lo": rate.lo,
-                "hi": rate.hi,
-                "extrapolated": rate.extrapolated,
-                "reason": rate.reason,
-                "verdicts": len(each.verdicts),
-                "without_surprisal": each.unmeasured,
-                "identical": each.verdicts["identical"].mean(),
-            }
+            pick(each.cell, " ".join(CELL))
+            | {"control": control, "win_rate": rate.rate}
+            | pick(rate, "lo hi extrapolated reason")
+            | {"verdicts": len(each.verdicts), "without_surprisal": each.unmeasured}
+            | {"identical": each.verdicts["identical"].mean()}
             for each in cells
             for control, rate in each.rates.items()
         ]

@@ -25,6 +25,7 @@ from analysis.tables.render import (
     format_estimate,
     format_interval,
     format_percent,
+    pick,
     rows_by,
     slug,
 )
@@ -211,24 +212,13 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
     """One row per judge, generator and opponent: the opponent's win rate in percent with its interval."""
     return pd.DataFrame(
         [
-            {
-                "sanity_id": record.sanity_id,
-                "scale": record.scale,
-                "judge": check.judge,
-                "family": record.family,
-                "regime": record.regime,
-                "seed": record.seed,
-                "opponent": check.opponent,
-                "win_rate": check.win.rate,
-                **{
-                    name: getattr(check.win, name)
-                    for name in ("lo", "hi", "prompts", "unscored", "half_scored")
-                },
-                "first_shown": check.first_shown,
-                "consistent": check.consistent,
-                "few": check.win.few,
-                "failed": check.failed,
-            }
+            pick(record, "sanity_id scale")
+            | {"judge": check.judge}
+            | pick(record, "family regime seed")
+            | {"opponent": check.opponent, "win_rate": check.win.rate}
+            | pick(check.win, "lo hi prompts unscored half_scored")
+            | pick(check, "first_shown consistent")
+            | {"few": check.win.few, "failed": check.failed}
             for record in records
             for check in build_checks(record)
         ]

@@ -10,9 +10,10 @@ quality lies below 0. A training that the collapse guard stopped is listed separ
 nothing left to learn.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 
 from analysis.records.builds import seed_names
 from analysis.records.frames import run_identity, verdicts_frame
-from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
+from analysis.records.names import judge_label, method_names, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import Tally, is_undecided, known_mean, tally, win_rate
 from analysis.stats.seeds import across_seeds
+from analysis.tables.accuracy import PLACE
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.judging.judges import order_columns, rate_of
-from analysis.tables.render import Entry, Estimate, Table, format_estimate
+from analysis.tables.render import Column, Entry, Estimate, Table, build_table, format_estimate
 from cme.records import CheckpointResult, RunRecord, Trajectory, majority_verdicts
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
@@ -180,22 +182,38 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
     """The runs of one scale that have a trajectory: final and selected policy, and the step of a collapse."""
     frame = trajectory_frame(records)
     by_id = {record.run_id: record for record in records}
-    cells = ["family", "regime", "reward", "method", "judge", "selection_judge"]
-    groups: dict[str, list[list[Entry]]] = {}
-    for (family, regime, _, method, _, _), rows in frame.groupby(cells, sort=False):
+    groups: dict[str, list[dict[str, Any]]] = {}
+    place = ["family", "regime", "reward", "method", "judge", "selection_judge"]
+    for key, rows in frame.groupby(place, sort=False):
         runs = [by_id[run] for run in dict.fromkeys(rows["run_id"])]
-        place = [Entry(name) for name in (family_name(str(family)), regime_name(str(regime)), str(method))]
-        groups.setdefault(str(family), []).append([*place, *cell_entries(runs, frame)])
+        final, selected = (judged_policies(runs, policy) for policy in ("final", "selected"))
+        complete = all(run.selected is not None for run in runs)
+        cell = {"runs": runs, "final": final, "selected": selected if complete else selected.iloc[:0]}
+        groups.setdefault(str(key[0]), []).append(cell | dict(zip(place, key, strict=True)))
+
+    def steps(step: Callable[[RunRecord], int | str | None]) -> Callable[[dict[str, Any]], str]:
+        return lambda cell: steps_text(step(run) for run in cell["runs"])
+
+    def collapse(measure: str) -> Callable[[dict[str, Any]], str]:
+        return steps(lambda run: collapse_of(frame[frame["run_id"] == run.run_id], measure))
+
     judges = sort_names(judge_label(run.judge) for run in records if run.trajectory)
     selection_judges = sort_names(judge_label(run.trajectory.judge) for run in records if run.trajectory)
-    return Table(
+    return build_table(
         name="selection",
         title=f"Final and selected checkpoint (scale: {records[0].scale})",
-        header=(
-            *("family", "regime", "reward", "seeds", "final (%)", "selected (%)", "selected - final"),
-            *("selected at step", "collapse: win rate", "collapse: quality", "stopped at step"),
-        ),
-        groups=list(groups.values()),
+        columns=[
+            *PLACE,
+            Column("seeds", lambda cell: seed_names(run.seed for run in cell["runs"])),
+            Column("final (%)", lambda cell: win_rate_entry(cell["final"])),
+            Column("selected (%)", lambda cell: win_rate_entry(cell["selected"])),
+            Column("selected - final", lambda cell: gain_entry(cell["final"], cell["selected"])),
+            Column("selected at step", steps(lambda run: run.selected.step if run.selected else None)),
+            Column("collapse: win rate", collapse("win_rate")),
+            Column("collapse: quality", collapse("quality")),
+            Column("stopped at step", steps(lambda run: None if run.stopped is None else run.last_step)),
+        ],
+        groups=groups.values(),
         notes=[
             f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
             f"brackets the 95 % CI over prompts. Bold: it excludes 50 %, {NEVER_BOLD} prompts.",
@@ -234,22 +252,6 @@ def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
         *(["The verdict of a panel is that of its majority."] if panel else []),
         *([f"{unscored} of {sum(map(len, judged))} verdicts are unscored and left out."] if unscored else []),
         *([f"{half} more are left out, because their pair is unscored in the other order."] if half else []),
-    ]
-
-
-def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
-    """A cell's entries after its method: win rates with pooled seeds, and steps by seed."""
-    final, selected = (judged_policies(runs, policy) for policy in ("final", "selected"))
-    complete = all(run.selected is not None for run in runs)
-    rows = [frame[frame["run_id"] == run.run_id] for run in runs]
-    return [
-        Entry(seed_names(run.seed for run in runs)),
-        win_rate_entry(final),
-        win_rate_entry(selected) if complete else Entry("n/a"),
-        gain_entry(final, selected) if complete else Entry("n/a"),
-        Entry(steps_text(None if run.selected is None else run.selected.step for run in runs)),
-        *(Entry(steps_text(collapse_of(run, measure) for run in rows)) for measure in MEASURES),
-        Entry(steps_text(None if run.stopped is None else run.last_step for run in runs)),
     ]
 
 
