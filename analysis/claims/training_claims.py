@@ -27,9 +27,11 @@ def training_claims() -> list[Claim]:
     llama, random = sweep["meta-llama/Llama-3.2-1B-Instruct"], sweep["random-weight Llama (control)"]
     own, others = published_sweep_range(["qwen"]), published_sweep_range(["gemma", "llama", "olmo"])
     better = above(0, MARGIN)
+    in_grid, among_rewards = (partial(Claim, experiments=names) for names in (GRID, REWARDS))
+    of_independence = partial(Claim, where="central argument, not run", experiments=("independence",))
     in_sweep = partial(Claim, where="verifier sweep, generator Qwen2.5-0.5B", experiments=("verifier_sweep",))
     return [
-        Claim(
+        in_grid(
             "beats the untrained model",
             "CME beats the untrained model in four families (Qwen, Llama, Gemma, OLMo) and three regimes.",
             comparisons.win_rates(kinds.CME),
@@ -37,9 +39,8 @@ def training_claims() -> list[Claim]:
             f"{low} to {high} %, no interval",
             whole_grid=True,
             where="abstract, main table",
-            experiments=GRID,
         ),
-        Claim(
+        in_grid(
             "size of the gain",
             f"CME's win rates against the untrained model are {low} to {high} %.",
             comparisons.win_rates(kinds.CME),
@@ -47,49 +48,43 @@ def training_claims() -> list[Claim]:
             f"{low} to {high} %, no interval",
             paper_scale=True,
             where="abstract",
-            experiments=GRID,
         ),
-        Claim(
+        in_grid(
             "CME works",
             "CME gains more than training on a random reward, and more than ending earlier: it beats the untrained "
             "model's own responses cut at the end of their first sentence.",
             comparisons.works(kinds.CME),
             better,
             where="not claimed in these words; a condition of every gain from CME",
-            experiments=GRID,
         ),
-        Claim(
+        in_grid(
             "CME raises true quality",
             "Training on CME raises true quality, of greedy responses and of the completions sampled in training.",
             quality.QUALITY_GAINS,
             above(0, QUALITY_MARGIN, 3),
             where="supported by win rates alone",
-            experiments=GRID,
         ),
-        Claim(
+        among_rewards(
             "majority vote fails",
             "Self-agreement can be gamed: training on the group's majority does worse than on a random reward.",
             comparisons.below_random(kinds.trained_with("majority vote", "majority_vote")),
             below(0, MARGIN),
             where="argued, not run",
-            experiments=REWARDS,
             quantifier="existential",
         ),
-        Claim(
+        among_rewards(
             "token entropy fails",
             "Rewarding the policy's own certainty (RENT) collapses: it does worse than a random reward.",
             comparisons.below_random(kinds.trained_with("token entropy", "token_entropy")),
             below(0, MARGIN),
             where="baselines",
-            experiments=REWARDS,
         ),
-        Claim(
+        among_rewards(
             "better than self-reference",
             "CME does better than rewards computed from the policy's own outputs.",
             comparisons.differences(kinds.CME, kinds.SELF_REFERENCE),
             better,
             where="baselines; majority vote argued, not run",
-            experiments=REWARDS,
         ),
         Claim(
             "better than DPO and SFT",
@@ -164,7 +159,7 @@ def training_claims() -> list[Claim]:
             where="ablations, main table's configurations",
             experiments=("kl_beta",),
         ),
-        Claim(
+        of_independence(
             "independence protects",
             "The reward cannot be gamed because its verifier is independent: on facts that the generator's family has "
             "wrong, a policy trained with another family's verifier is right more often than one trained with its own "
@@ -174,10 +169,8 @@ def training_claims() -> list[Claim]:
                 "other family minus own, on the facts that the generator's family alone has wrong",
             ),
             above(0, QUALITY_MARGIN, 3),
-            where="central argument, not run",
-            experiments=("independence",),
         ),
-        Claim(
+        of_independence(
             "cannot be gamed",
             "A policy does not learn the errors of an independent verifier: on facts that the verifier's family has "
             "wrong, it does not become worse than the untrained model.",
@@ -185,8 +178,6 @@ def training_claims() -> list[Claim]:
                 "exchange of errors", "policy minus untrained model, on the facts that the verifier has wrong"
             ),
             no_less(QUALITY_MARGIN, 3),
-            where="central argument, not run",
-            experiments=("independence",),
         ),
         Claim(
             "no over-optimisation",

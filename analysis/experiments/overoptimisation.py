@@ -7,12 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import (
-    Experiment,
-    GeneratorRuns,
-    file_name,
-    group_by_generator,
-)
+from analysis.experiments.base import Experiment, GeneratorRuns, file_name, group_by_generator
 from analysis.figures.paths import greedy_plot, kl_plot
 from analysis.figures.style import Plot, method_styles
 from analysis.records.builds import seed_names
@@ -255,10 +250,8 @@ def greedy_figure(view: LongRuns) -> Iterator[Plot]:
     if not saved.empty:
         labels = {run.run_id: method for method, runs in view.methods.items() for run in runs}
         saved = saved.assign(block=saved["step"], label=saved["run_id"].map(labels))
-        name, title = (
-            file_name("greedy", view.scale, view.generator),
-            f"Sampled and greedy quality ({view.where})",
-        )
+        name = file_name("greedy", view.scale, view.generator)
+        title = f"Sampled and greedy quality ({view.where})"
         yield greedy_plot(name, title, view.blocks, saved, list(view.methods))
 
 

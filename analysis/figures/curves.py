@@ -12,12 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, add_legend, method_styles
 from analysis.records.frames import WINDOW, method_rewards
-from analysis.records.names import (
-    REGIMES,
-    family_name,
-    regime_name,
-    sort_names,
-)
+from analysis.records.names import REGIMES, family_name, regime_name, sort_names
 
 CURVES = {
     "quality": "true quality\n(0 to 1)",

@@ -33,22 +33,14 @@ class Provenance:
 def provenance_of(records: Sequence[RunRecord]) -> Provenance:
     """The provenance of records of one scale."""
     settings = [dict(flatten_config(record.config)) for record in records]
-    shared_settings = shared_fields(settings)
-    shared_versions = shared_fields([record.environment for record in records])
-    return Provenance(
-        scale=records[0].scale,
-        settings=sorted(shared_settings.items()),
-        versions=sorted(shared_versions.items()),
-        runs=[
-            Run(
-                record.run_id,
-                run_facts(record),
-                other_fields(own_settings, shared_settings),
-                other_fields(record.environment, shared_versions),
-            )
-            for record, own_settings in zip(records, settings, strict=True)
-        ],
-    )
+    shared, common = shared_fields(settings), shared_fields([record.environment for record in records])
+
+    def run(record: RunRecord, own: Mapping[str, str]) -> Run:
+        versions = other_fields(record.environment, common)
+        return Run(record.run_id, run_facts(record), other_fields(own, shared), versions)
+
+    runs = list(map(run, records, settings))
+    return Provenance(records[0].scale, sorted(shared.items()), sorted(common.items()), runs)
 
 
 def shared_fields(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
