@@ -23,9 +23,9 @@ from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.tables.cell_tables import (
-    FEW,
+    FEW_NOTE,
     NOT_RUN,
-    OPEN,
+    OPEN_NOTE,
     difference_entry,
     mark_stopped,
     stop_notes,
@@ -194,11 +194,9 @@ def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
             "in the other order."
         )
     if any(win.open for win in sides):
-        notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
+        notes.append(OPEN_NOTE)
     if any(win.few for win in sides):
-        notes.append(
-            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
-        )
+        notes.append(FEW_NOTE)
     return notes
 
 

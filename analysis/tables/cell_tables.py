@@ -26,6 +26,8 @@ from analysis.tables.render import Entry, Estimate, Table, format_estimate, form
 NOT_RUN = Entry("-")
 FEW = "°"
 OPEN = "?"
+OPEN_NOTE = f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold."
+FEW_NOTE = f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
 NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"
 
 

@@ -5,12 +5,11 @@ from math import isnan
 
 from analysis.records.names import judge_label, verifier_of
 from analysis.stats.contrasts import Contrast
-from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.cell_tables import (
-    FEW,
+    FEW_NOTE,
     NEVER_BOLD,
-    OPEN,
+    OPEN_NOTE,
     ceiling_entry,
     grid_table,
     list_table,
@@ -64,8 +63,7 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
         "In brackets: 95 % CI over prompts for these models (cluster-robust Wilson).",
         "Bold: the interval excludes 50 %, without correction for the number of cells; the evidence table corrects.",
     ]
-    few = f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
-    notes += [*([few] if any(cell.win.few for cell in cells) else []), *left_out_notes(cells)]
+    notes += [*([FEW_NOTE] if any(cell.win.few for cell in cells) else []), *left_out_notes(cells)]
     title = f"Win rate against the {side_names(cells)[0]} (%)"
     rows: dict[str, Callable[[Controls], Entry]] = {}
     if any(cell.controls.cut_start for cell in cells):
@@ -106,7 +104,7 @@ def left_out_notes(cells: Sequence[Cell]) -> list[str]:
             "order alone would count the judge's position bias as a win."
         )
     if any(cell.win.open for cell in cells):
-        notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
+        notes.append(OPEN_NOTE)
     if not all(cell.both_orders for cell in cells):
         share = "Some" if any(cell.both_orders for cell in cells) else "All"
         notes.append(
