@@ -14,7 +14,7 @@ from paths import ROOT
 from analysis.experiments import EXPERIMENTS
 from cme.runtime import shipped
 from experiments.__main__ import COMMANDS, FORMER_NAMES
-from experiments.config import composition, identity
+from experiments.config import composition
 from experiments.config.validation import BadConfig
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,7 +111,7 @@ def test_what_a_reader_is_shown_how_to_add_composes(tmp_path: Path, monkeypatch:
             assert getattr(run, group).name == name
             made.append(arguments[-1])
             if name == "capped":
-                assert identity.verifiers(run) == [run.verifier.checkpoint]
+                assert run.verifiers == [run.verifier.checkpoint]
     assert made == ["reward=shortness", "reward=capped", "family=mine"]
 
 

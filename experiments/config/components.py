@@ -46,20 +46,6 @@ class Component:
         members = {name: member.settings for name, member in self.members.items()}
         return named | target | self.arguments | ({"members": members} if members else {})
 
-    @property
-    def judges(self) -> dict[str, "Component"]:
-        """The judges that a reward or its members ask, by their paths within the reward."""
-        members = {f"members.{name}.": member for name, member in self.members.items()}
-        nodes = {
-            f"{path}judge": part.arguments.get("judge") for path, part in (members or {"": self}).items()
-        }
-        return {path: Component.of(node) for path, node in nodes.items() if node is not None}
-
-    @property
-    def parts(self) -> list["Component"]:
-        """The members, or the component itself if it has none."""
-        return list(self.members.values()) or [self]
-
     def load_target(self) -> Callable[..., Any]:
         """Import the target. Raises ImportError."""
         return locate(self.target)

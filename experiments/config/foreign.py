@@ -27,7 +27,7 @@ REMEDY = "read the line that `pending` prints, and run it yourself if you trust 
 def check_cell(run: Run, allowed_hosts: Collection[str] = ()) -> None:
     """Raise BadConfig for a cell that names a function, a server or a judge's folder which a stranger may have made."""
     check_targets(run.values, run.trusted_packages)
-    settings = identity.flat_settings(run)
+    settings = identity.flatten(run.settings)
     for path, value in settings.items():
         group, _, name = path.rpartition(".")
         if name in ENDPOINTS and value is not None:

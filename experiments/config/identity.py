@@ -16,14 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
 from cme.models import template_variables
-from cme.records import CUT_START
 from experiments.config.components import (
     evaluation_arguments,
     is_component,
     is_neutral_argument,
     option_settings,
 )
-from experiments.config.schema import SWITCHES, WEIGHTED_SUM, Config
+from experiments.config.schema import WEIGHTED_SUM, Config
 from experiments.config.settings import Stage, declaration, group_of
 from experiments.config.trainers import TRAINERS
 
@@ -37,34 +36,27 @@ Classified = tuple[str, Any, Stage | None]
 
 def run_id(run: "Run") -> str:
     """The id of a run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
-    return slug(run, method(run), run.verifier.name, values=identity_fields(run))
+    return _run_slug(run, identity_fields(run))
 
 
-def slug(run: "Run", *parts: str, values: object, before: tuple[str, ...] = ()) -> str:
-    """Scale, family, regime, further parts, seed, and a hash of `values`; the parts `before` come first."""
-    names = (*before, run.scale.name, run.family.name, run.regime, *parts)
-    return f"{'-'.join(names)}-s{run.seed}-{digest(values)}"
+def training_id(run: "Run") -> str:
+    """The id of a training, which runs that differ in their evaluation alone share; a name as that of a run."""
+    return _run_slug(run, training_fields(run))
+
+
+def _run_slug(run: "Run", values: object) -> str:
+    parts = (run.scale.name, run.family.name, run.regime, run.method, run.verifier.name)
+    return slug(run, *parts, values=values)
+
+
+def slug(run: "Run", *parts: str, values: object) -> str:
+    """The parts of a name, the seed, and a hash of the values that change results."""
+    return f"{'-'.join(parts)}-s{run.seed}-{digest(values)}"
 
 
 def digest(values: Any) -> str:
     """8 hex digits of a JSON-like value."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def settings(run: "Run") -> dict[str, Any]:
-    """The resolved configuration without the groups that are off or that the trainer does not use."""
-    off = [group for group, switch in SWITCHES.items() if not run.values[group][switch]]
-    return {key: value for key, value in run.values.items() if key not in (*off, *run.trainer.UNUSED)}
-
-
-def flat_settings(run: "Run") -> dict[str, Any]:
-    """Every value of a run's `settings` by dotted path."""
-    return flatten(settings(run))
-
-
-def classify(run: "Run") -> list[Classified]:
-    """The settings of a run, each with the first stage that it changes."""
-    return list(_classify(settings(run), _named_options(run.values)))
 
 
 def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -88,11 +80,6 @@ def training_fields(run: "Run") -> dict[str, Any]:
         functions["pairs"] = run.trainer.pairs
     targets = {f"data.{name}._target_": used.target for name, used in functions.items() if used is not None}
     return counted | targets
-
-
-def training_id(run: "Run") -> str:
-    """The id of a training, which runs that differ in their evaluation alone share; a name as that of a run."""
-    return slug(run, method(run), run.verifier.name, values=training_fields(run))
 
 
 def responses_fields(run: "Run") -> dict[str, Any]:
@@ -137,22 +124,26 @@ def _counted(settings: Iterable[Classified]) -> dict[str, Any]:
     }
 
 
-def _classify(
-    values: Mapping[str, Any], named: DictConfig, schema: type = Config, path: str = ""
-) -> Iterator[Classified]:
+def classify(run: "Run") -> Iterator[Classified]:
+    """The settings of a run, each with the first stage that it changes."""
+    return _classify(run.settings, _named_options(run.values), Config, "")
+
+
+def _classify(values: Mapping[str, Any], named: DictConfig, schema: type, path: str) -> Iterator[Classified]:
     declared = {one.name: one for one in fields(schema)}
     for key, value in values.items():
         one, here = declared[key], f"{path}{key}"
         setting = declaration(one)
+        stage = setting.stage if setting else "training"
         group = TRAINERS[value["method"]] if here == "trainer" else group_of(one)
         if setting is not None and setting.is_neutral(value):
             yield here, value, None
         elif group is not None and isinstance(value, Mapping):
             yield from _classify(value, named, group, f"{here}.")
         elif is_component(value):
-            yield from _classify_component(value, here, named, setting.stage if setting else "training")
+            yield from _classify_component(value, here, named, stage)
         else:
-            yield here, value, setting.stage if setting else "training"
+            yield here, value, stage
 
 
 def _classify_component(
@@ -199,12 +190,6 @@ def _named_options(values: Mapping[str, Any]) -> DictConfig:
     )
 
 
-def method(run: "Run") -> str:
-    """The method in tables and run ids: the trained reward, or the trainer if it uses no reward."""
-    reward, trainer = run.reward.name, run.trainer.method
-    return str({"grpo": reward, "best_of_n": f"best_of_n_{reward}"}.get(trainer, trainer))
-
-
 def start_id(run: "Run") -> str:
     """The id of the untrained model's evaluation responses, which runs share."""
     counted = {
@@ -220,7 +205,7 @@ def start_id(run: "Run") -> str:
 def verifier_answers_id(run: "Run") -> str:
     """The id of a verifier's answers to the training prompts, which runs share."""
     sampling = run.values["trainer"]["sampling"] | {"seed": run.seed, "dtype": run.scoring.dtype}
-    counted = {"verifier": run.verifier.checkpoint, **sampling, **counted_template(verifier_template(run))}
+    counted = {"verifier": run.verifier.checkpoint, **sampling, **counted_template(run.verifier_template)}
     counted |= _data_fields(run, without="eval")
     return f"{run.scale.name}-{run.verifier.name}-s{run.seed}-{digest(counted)}"
 
@@ -228,9 +213,9 @@ def verifier_answers_id(run: "Run") -> str:
 def verifier_responses_id(run: "Run", verifier: str) -> str:
     """The id of a verifier's evaluation responses, which runs share."""
     limits = {"max_new_tokens": run.evaluation.max_new_tokens, "dtype": run.scoring.dtype}
-    if (kind := quantization(run)) is not None:
+    if (kind := run.quantization) is not None:
         limits["quantization"] = kind
-    counted = {"verifier": verifier, **limits, **stop_rule(run), **counted_template(verifier_template(run))}
+    counted = {"verifier": verifier, **limits, **stop_rule(run), **counted_template(run.verifier_template)}
     counted |= _data_fields(run, without="train")
     return f"{run.scale.name}-{run.verifier.name}-{digest(counted)}"
 
@@ -238,12 +223,6 @@ def verifier_responses_id(run: "Run", verifier: str) -> str:
 def stop_rule(run: "Run") -> dict[str, Any]:
     """The rule by which evaluated responses end, for ids of such responses; empty for the default rule."""
     return {path: rule for path, rule in identity_fields(run).items() if path == "evaluation.stop"}
-
-
-def verifier_template(run: "Run") -> Mapping[str, Any]:
-    """The values for the variables of the chat template of the reward's verifier, or of the trainer's verifier."""
-    of_reward = _of_parts(run, "chat_template_kwargs")
-    return run.chat_template.verifier if of_reward is None else of_reward
 
 
 def counted_template(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,84 +236,3 @@ def _data_fields(run: "Run", without: str) -> dict[str, Any]:
         for path, value in identity_fields(run).items()
         if path.startswith("data.") and without not in path
     }
-
-
-def heldout_verifier(run: "Run") -> str | None:
-    """The held-out verifier, the first of neither the generator's nor the verifier's family; None if there is none."""
-    used = {run.family.name, run.verifier.family}
-    return next((name for family, name in run.scale.heldout.items() if family not in used), None)
-
-
-def comparators(run: "Run") -> dict[str, str]:
-    """The further models with which the policy is compared, by name, without the untrained model."""
-    return {name: c for name, c in run.evaluation.comparators.items() if c != run.generator}
-
-
-def comparisons(run: "Run") -> dict[str, str]:
-    """The checkpoints whose responses the policy is compared with, by name, besides the untrained model's as they are.
-
-    The cut start's is the untrained model.
-    """
-    return ({CUT_START: run.generator} if run.evaluation.cut_start else {}) | comparators(run)
-
-
-def verifiers(run: "Run") -> list[str]:
-    """The verifiers that a run trains on; empty for a reward without a verifier and for DPO."""
-    if uses_reward(run):
-        names = [name for part in run.reward.parts for name in reward_verifiers(part.arguments)]
-        return list(dict.fromkeys(names)) if run.reward.members else names
-    return [run.verifier.checkpoint] if run.trainer.method in ("sft", "distillation") else []
-
-
-def uses_reward(run: "Run") -> bool:
-    """Whether the trainer uses the configured reward."""
-    return "reward" not in run.trainer.UNUSED
-
-
-def quantization(run: "Run") -> Any:
-    """The quantization of the weights of the reward's verifiers; None for full precision."""
-    return _of_parts(run, "quantization")
-
-
-def reward_judges(run: "Run") -> dict[str, "Component"]:
-    """The judges that the reward of a run asks, by their paths; empty if the trainer uses no reward."""
-    asked = run.reward.judges if uses_reward(run) else {}
-    return {f"reward.{path}": judge for path, judge in asked.items()}
-
-
-def averages_policy(run: "Run") -> bool:
-    """Whether the reward's verifier is an average of the policy, which is in float32 and a part of each checkpoint."""
-    return _of_parts(run, "decay") is not None
-
-
-def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
-    """The verifiers in a reward's settings."""
-    verifier = reward.get("verifier")
-    return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
-
-
-def responding_verifier(run: "Run") -> str | None:
-    """The verifier whose own responses a run records; None unless there is exactly one, in this process.
-
-    None as well where `evaluation.verifier_responses` is false.
-    """
-    names = verifiers(run) if run.evaluation.verifier_responses else []
-    return names[0] if len(names) == 1 and not served_verifiers(run) else None
-
-
-def served_verifiers(run: "Run") -> list[str]:
-    """The verifiers that a server runs, so that this process needs their tokenizers alone."""
-    return verifiers(run) if _of_parts(run, "server") is not None else []
-
-
-def _of_parts(run: "Run", argument: str) -> Any:
-    """An argument of the reward, or of the first of its members that has it; None if the trainer uses no reward."""
-    parts = run.reward.parts if uses_reward(run) else []
-    values = (part.arguments.get(argument) for part in parts)
-    return next((value for value in values if value is not None), None)
-
-
-def verifier_name(run: "Run") -> str:
-    """The configured verifier's checkpoint, or those of an ensemble separated by commas."""
-    checkpoint = run.verifier.checkpoint
-    return checkpoint if isinstance(checkpoint, str) else ", ".join(checkpoint)

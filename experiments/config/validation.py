@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -23,17 +22,10 @@ from experiments.config.components import Component, locate
 from experiments.config.family_overlap import Party, family_of, overlap_warnings
 from experiments.config.schema import REGIMES
 from experiments.config.settings import Setting, declaration
-from experiments.config.trainers import TRAINERS, uses_groups
+from experiments.config.trainers import TRAINERS
 
 if TYPE_CHECKING:
     from experiments.config.runs import Run
-
-LOADERS: dict[str, dict[str, Any]] = {
-    "data.source": {"split": "", "count": 0, "seed": 0},
-    "trainer.pairs": {"prompts": [], "seed": 0},
-}
-"""Arguments that functions which load data get in addition to those of the configuration."""
-
 
 UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
 LARGEST = LARGEST_COUNT
@@ -166,7 +158,6 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             raise BadConfig(f"{path}={value}; it must be at most {LARGEST}")
     if not run.generator.strip():
         raise BadConfig(f"generator={run.generator!r}; it must be the name of a checkpoint")
-    components = _components(run)
     for name in ("path", "eval_path"):
         file = vars(run.data)[name]
         if file is not None and file not in run.data.source.arguments.values():
@@ -175,7 +166,7 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
                 f"data=instruction_following, or data.source.{name} with data that have this field"
             )
     try:
-        for path, value, declared in declared_values(run):
+        for path, value, declared in _declared_values(run):
             if value is not None and declared.choices and value not in declared.choices:
                 raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
             if not declared.allows(value):
@@ -184,79 +175,46 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
         run.scale.check()
         template_variables.check(run.chat_template.generator)
         template_variables.check(run.chat_template.verifier)
-        for path, component in components.items():
-            _check_component(path, component)
+        _check_components(run)
         run.trainer.check(run)
         reward_validation.check(run)
         run.selection.check(run.trainer)
     except ValueError as error:
-        raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
-    _check_answers(run, components)
-    _check_judges(run, components)
+        raise BadConfig(str(error)) from error
+    if run.experiment.needs_answers and run.data.answers == "none":
+        raise BadConfig(
+            f"experiment={run.experiment.name} needs answers, but data={run.data.name} has none "
+            "(data.answers=none); use data with answers, such as data=world"
+        )
+    for path, judge in run.judges.items():
+        _check_judge(run, path, judge)
     if (size := len(run.run_id.encode())) > LONGEST_ID:
         raise BadConfig(
             f"the run's folder would be named {run.run_id[:40]}..., {size} bytes; use shorter names of family, reward "
             f"and verifier, so that it has at most {LONGEST_ID}"
         )
+    fields_of = {path: identity.component_fields(judge, "judge") for path, judge in run.judges.items()}
+    of_evaluation = [counted for path, counted in fields_of.items() if path.startswith("judge")]
     warnings = [
         f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
-        for path, judge in identity.reward_judges(run).items()
-        if identity.component_fields(judge, "judge")
-        in [identity.component_fields(one, "judge") for one in judges(run).values()]
+        for path, judge in run.reward_judges.items()
+        if fields_of[path] in of_evaluation
     ]
-    if run.experiment.independent_verifier and run.generator in identity.verifiers(run):
+    if run.experiment.independent_verifier and run.generator in run.verifiers:
         warnings.append(
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
         )
     return warnings + _overlaps(run, parties)
 
 
-def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
-    """Dotted path, value and declaration of every field of the schema."""
-
-    def walk(node: Any, path: str) -> Iterator[tuple[str, Any, Setting]]:
-        for one in fields(node):
-            value, here = getattr(node, one.name), f"{path}{one.name}"
-            if is_dataclass(value) and not isinstance(value, Component):
-                yield from walk(value, f"{here}.")
-            elif (declared := declaration(one)) is not None:
-                yield here, value, declared
-
-    return list(walk(run, ""))
-
-
-def _components(run: "Run") -> dict[str, Component]:
-    """The components that the run uses by their paths, with each member of a panel of judges."""
-    used = {}
-    if identity.uses_reward(run):
-        used = {"reward": run.reward}
-        used |= {f"reward.members.{name}": member for name, member in run.reward.members.items()}
-        used |= identity.reward_judges(run)
-    used |= judges(run)
-    if run.selection.every is not None:
-        used["selection.judge"] = run.selection.judge
-    used["data.source"] = run.data.source
-    if run.trainer.method == "dpo" and run.trainer.pairs is not None:
-        used["trainer.pairs"] = run.trainer.pairs
-    return used
-
-
-def judges(run: "Run") -> dict[str, Component]:
-    """The judges of the evaluation by their paths. Raises BadConfig for an invalid panel."""
-    if "members" not in run.values["judge"]:
-        return {"judge": run.judge}
-    if not run.judge.members:
-        raise BadConfig("judge.members is empty; a panel needs at least one judge")
-    if "majority" in run.judge.members:
-        raise BadConfig("judge.members.majority: this is the name of the panel's verdict; use another name")
-    return {f"judge.members.{name}": member for name, member in run.judge.members.items()}
-
-
-def is_judge(path: str, of_reward: bool = True) -> bool:
-    """Whether a component's path is a judge's: of the evaluation, the selection or, with `of_reward`, a reward."""
-    if path.startswith("reward."):
-        return of_reward and re.fullmatch(r"reward\.(members\.[^.]+\.)?judge", path) is not None
-    return "judge" in path
+def _declared_values(node: Any, path: str = "") -> Iterator[tuple[str, Any, Setting]]:
+    """Dotted path, value and declaration of every field of the schema, given a run or a group of it."""
+    for one in fields(node):
+        value, here = getattr(node, one.name), f"{path}{one.name}"
+        if (declared := declaration(one)) is not None:
+            yield here, value, declared
+        elif is_dataclass(value):
+            yield from _declared_values(value, f"{here}.")
 
 
 def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
@@ -264,40 +222,59 @@ def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
     parties = list(others)
     if not parties:
         parties = [("generator", run.family.name, [run.generator])]
-        if identity.verifiers(run):
-            parties.append(("verifier", run.verifier.family, identity.verifiers(run)))
+        if run.verifiers:
+            parties.append(("verifier", run.verifier.family, run.verifiers))
         parties += [
             (f"comparator {name}", family_of(checkpoint), [checkpoint])
-            for name, checkpoint in identity.comparators(run).items()
+            for name, checkpoint in run.comparators.items()
         ]
-    every_judge = judges(run) | identity.reward_judges(run)
-    every_judge |= {} if run.selection.every is None else {"selection.judge": run.selection.judge}
     models = {
         f"{path}.{key}": str(judge.arguments.get(key) or "")
-        for path, judge in every_judge.items()
+        for path, judge in run.judges.items()
         for key in ("model", "checkpoint", "annotator")
     }
     return overlap_warnings(models, parties)
 
 
-def _check_component(path: str, component: Component) -> None:
-    """Check that the target takes the arguments and, for a reward or a judge, derives from its base class."""
+def _check_components(run: "Run") -> None:
+    """Check every component that the run uses."""
+    if "members" in run.values["judge"]:
+        if not run.judge.members:
+            raise BadConfig("judge.members is empty; a panel needs at least one judge")
+        if "majority" in run.judge.members:
+            raise BadConfig(
+                "judge.members.majority: this is the name of the panel's verdict; use another name"
+            )
+    if run.reward_parts:
+        for path, reward in {"reward": run.reward, **run.reward_parts}.items():
+            _check_component(path, reward, Reward)
+    for path, judge in run.judges.items():
+        _check_component(path, judge, Judge)
+    _check_component("data.source", run.data.source, split="", count=0, seed=0)
+    try:
+        import_module(run.data.source.target.rpartition(".")[0])
+    except ImportError as error:
+        raise BadConfig(
+            f"data.source._target_={run.data.source.target} must be a function of a module"
+        ) from error
+    if run.trainer.method == "dpo":
+        _check_component("trainer.pairs", run.trainer.pairs, prompts=[], seed=0)
+
+
+def _check_component(
+    path: str, component: Component, base: type[Judge] | type[Reward] | None = None, **provided: Any
+) -> None:
+    """Check that the target takes the arguments, and those `provided` when it is called, and derives from `base`."""
     target, arguments = component.target, component.arguments
     if component.members:
         arguments = arguments | {"members": component.members}
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
     factory = component.load_target()
-    if path == "data.source":
-        try:
-            import_module(target.rpartition(".")[0])
-        except ImportError as error:
-            raise BadConfig(f"{path}._target_={target} must be a function of a module") from error
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError) as error:
         raise BadConfig(f"{path}._target_={target}: its arguments cannot be read ({error})") from error
-    provided = LOADERS.get(path, {})
     known = {key: p.annotation for key, p in signature.parameters.items() if key not in provided}
     for key, value in arguments.items():
         if key not in known:
@@ -308,14 +285,6 @@ def _check_component(path: str, component: Component) -> None:
         signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
-    if path.startswith("reward.members") and component.members:
-        raise BadConfig(f"{path} is a sum itself; name its members instead")
-    if path.startswith("reward.members") and uses_groups(component):
-        raise BadConfig(
-            f"{path} with granularity=token or std_floor; a sum has one value per response, so use "
-            f"{path}.granularity=sequence and {path}.std_floor=0"
-        )
-    base = Judge if is_judge(path) else Reward if path.startswith("reward") else None
     if base is None:
         return
     if not (isinstance(factory, type) and issubclass(factory, base)):
@@ -326,20 +295,17 @@ def _check_component(path: str, component: Component) -> None:
         raise BadConfig(f"{path}: {error}") from error
 
 
-def _check_judges(run: "Run", components: Mapping[str, Component]) -> None:
-    """Check that each judge has the oracle that it needs, and both orders if it combines them."""
-    for path, judge in components.items():
-        if not is_judge(path):
-            continue
-        if judge.arguments.get("oracle", True) is None:
-            group = f"judge@{path}" if path.endswith(".judge") else path
-            raise BadConfig(
-                f"{path}={judge.name} needs an oracle, but data={run.data.name} has none; "
-                f"use {group}=reference_similarity"
-            )
-        combines = cast("type[Judge]", judge.load_target()).combines_orders
-        if combines and is_judge(path, of_reward=False) and not run.evaluation.both_orders:
-            raise BadConfig(f"{path}={judge.name}: {SINGLE_ORDER}")
+def _check_judge(run: "Run", path: str, judge: Component) -> None:
+    """Check that a judge has the oracle that it needs, and both orders if it combines them."""
+    if judge.arguments.get("oracle", True) is None:
+        group = f"judge@{path}" if path.endswith(".judge") else path
+        raise BadConfig(
+            f"{path}={judge.name} needs an oracle, but data={run.data.name} has none; "
+            f"use {group}=reference_similarity"
+        )
+    combines = cast("type[Judge]", judge.load_target()).combines_orders
+    if combines and not path.startswith("reward.") and not run.evaluation.both_orders:
+        raise BadConfig(f"{path}={judge.name}: {SINGLE_ORDER}")
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -361,23 +327,3 @@ def _describe_type(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return f"one of {', '.join(map(str, get_args(annotation)))}"
     return str(getattr(annotation, "__name__", annotation)) if not get_args(annotation) else str(annotation)
-
-
-def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
-    """Check that the data have the answers that reward and experiment need."""
-    reward, data = run.reward, run.data
-    parts = reward.parts if "reward" in components else []
-    needs_answers = any(
-        cast("type[Reward]", part.load_target()).needs_answers and part.arguments.get("oracle") is None
-        for part in parts
-    )
-    if needs_answers and data.answers == "none":
-        raise BadConfig(
-            f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
-            "use data with answers, such as data=world, or another reward"
-        )
-    if run.experiment.needs_answers and data.answers == "none":
-        raise BadConfig(
-            f"experiment={run.experiment.name} needs answers, but data={data.name} has none "
-            "(data.answers=none); use data with answers, such as data=world"
-        )

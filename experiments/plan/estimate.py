@@ -98,7 +98,7 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         # a verifier reads a prompt once for all its responses
         read = sampled / trainer.num_generations * lengths.prompt + sampled * lengths.response
         yield Tokens("generated", sampled * lengths.response, run.generator, shared_by)
-        for name in identity.verifiers(run):
+        for name in run.verifiers:
             yield Tokens("scored", read, name, shared_by)
     elif trainer.method == "distillation":
         sampled = float(trainer.max_steps * rows)
@@ -118,7 +118,7 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         yield Tokens("trained on", trainer.max_steps * rows * per_row, run.generator, training)
         yield Tokens("generated", prompts * lengths.answer, run.generator, answers)
     yield Tokens("generated", prompts * lengths.start, run.generator, start)
-    if (verifier := identity.responding_verifier(run)) is not None:
+    if (verifier := run.responding_verifier) is not None:
         responses = f"verifier {identity.verifier_responses_id(run, verifier)}"
         yield Tokens("generated", prompts * lengths.answer, verifier, responses)
     # the tokenizer limits training prompts only
@@ -127,7 +127,7 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         for path, value in identity.identity_fields(run).items()
         if path.startswith("data.") and "train" not in path and "tokenizer" not in path
     }
-    for checkpoint in dict.fromkeys(identity.comparators(run).values()):
+    for checkpoint in dict.fromkeys(run.comparators.values()):
         responses = f"comparator {checkpoint} {identity.digest(data)} {run.evaluation.max_new_tokens}"
         yield Tokens("generated", prompts * lengths.answer, checkpoint, responses)
     if checkpoints := _compared_checkpoints(run):
@@ -150,7 +150,7 @@ def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, f
     `with_start` includes the comparisons of the untrained model with further models, which runs share. The cut start is
     compared with policy and untrained model, which runs do not share. A judge of the reward compares in training.
     """
-    further = len(set(identity.comparators(run).values())) * (2 if with_start else 1)
+    further = len(set(run.comparators.values())) * (2 if with_start else 1)
     further += 2 * run.evaluation.cut_start
     checkpoints, orders = _compared_checkpoints(run), 2 if run.evaluation.both_orders else 1
     evaluated, sampled = (lengths.start, lengths.answer), (lengths.response, lengths.response)
@@ -158,7 +158,7 @@ def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, f
         (run.judge, orders * run.data.eval_prompts * (1 + bool(checkpoints) + further), evaluated),
         (run.selection.judge, orders * run.selection.prompts * checkpoints, evaluated),
     ]
-    for path, judge in identity.reward_judges(run).items():
+    for path, judge in run.reward_judges.items():
         comparisons.append((judge, judged_comparisons(run, path), sampled))
     calls, usd = 0, 0.0
     for panel, number, responses in comparisons:
@@ -181,13 +181,13 @@ def memory(run: Run) -> float | None:
     lengths, trainer, policy = bounds(run)[0], run.trainer, size_of(run.generator)
     trains, lora = trainer.method != "best_of_n", trainer.lora is not None
     # SFT needs its verifier only before training, and a server has its own GPU
-    elsewhere = trainer.method == "sft" or identity.served_verifiers(run)
-    scoring = [size_of(name) for name in ([] if elsewhere else identity.verifiers(run))]
-    heldout = [size_of(name) for name in [identity.heldout_verifier(run)] if name and trains]
+    elsewhere = trainer.method == "sft" or run.served_verifiers
+    scoring = [size_of(name) for name in ([] if elsewhere else run.verifiers)]
+    heldout = [size_of(name) for name in [run.heldout_verifier] if name and trains]
     if policy is None or None in (*scoring, *heldout):
         return None
     width = 4 if run.scoring.dtype == "float32" else 2
-    of_reward = 1 if identity.quantization(run) == "8bit" else 4 if identity.averages_policy(run) else width
+    of_reward = 1 if run.quantization == "8bit" else 4 if run.averages_policy else width
     verifiers = of_reward * sum(s.parameters for s in scoring if s) + width * sum(
         s.parameters for s in heldout if s
     )

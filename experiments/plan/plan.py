@@ -108,10 +108,7 @@ def lines(runs: Sequence[Run]) -> list[str]:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """What the plan calls each run; runs that would have the same label get the overrides that differ."""
-    labels = [
-        f"{run.family.name} {run.regime} {identity.method(run)} {run.verifier.name} s{run.seed}"
-        for run in runs
-    ]
+    labels = [f"{run.family.name} {run.regime} {run.method} {run.verifier.name} s{run.seed}" for run in runs]
     counts, differing = Counter(labels), differing_words([run.overrides for run in runs])
     return [
         f"{label} {own}" if counts[label] > 1 else label for label, own in zip(labels, differing, strict=True)
@@ -127,7 +124,7 @@ def _space_lines(runs: list[Run], disks: Sequence[DiskSpace]) -> list[str]:
             f"disk: {disk.peak / space.GB:.1f} GB in results_dir if the runs follow each other, "
             f"{disk.kept / space.GB:.1f} GB of which stay"
         )
-    served = {name for run in runs for name in identity.served_verifiers(run)}
+    served = {name for run in runs for name in run.served_verifiers}
     hub = {name for name in preparation.checkpoint_names(runs) if ":" not in name} - served
     if sizes := [size.parameters for name in hub if (size := size_of(name))]:
         downloads = 2 * sum(sizes) / space.GB

@@ -5,7 +5,6 @@ are added under their names.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +24,11 @@ from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
 from experiments.config import composition, foreign, identity
 from experiments.config.family_overlap import Party, generator_parties
-from experiments.config.runs import Run
+from experiments.config.runs import Run, reward_verifiers
 from experiments.config.validation import BadConfig, validate
 from experiments.probes.imports import SCALE
 from experiments.run import judging
 from experiments.run.cell import run_lock
-from experiments.run.inputs import pair_prompts
 from experiments.run.store import RECORD
 from experiments.run.twin import find_judged, judge_settings
 
@@ -69,10 +67,10 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
             print(plain(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do"))
             return None
         what = f"the pairs of {record.run_id}"
-        lacking = print_lacking(run, record.pairs, what, REMEDY)
+        lacking = judging.check_pairs(run.judge, record.pairs, what, REMEDY)
         log = VerdictLog(path.with_name(f"{path.name.removesuffix(RECORD)}verdicts-{run.judge.name}.jsonl"))
         if dry_run:
-            print_cost(record.run_id, run, record.pairs, log)
+            print(plain("\n".join(judging.cost_lines(record.run_id, run.judge, record.pairs, log))))
             return None
         verdicts = collect(run, record.pairs, log, earlier.verdicts if earlier else ())
         further = FurtherJudge(run.judge.name, own, verdicts, log.seconds)
@@ -114,26 +112,6 @@ def _data_of(record: RunRecord, path: Path) -> dict[str, Any] | None:
     return data
 
 
-def print_lacking(run: Run, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:
-    """Print, and return, warnings for pairs that the run's judge cannot judge.
-
-    `what` names the pairs. Raises BadConfig, with the remedy, if it can judge none.
-    """
-    comparisons = [
-        (prompt, (pair.start, pair.policy)) for prompt, pair in zip(pair_prompts(pairs), pairs, strict=True)
-    ]
-    warnings = judging.lacking_warnings("judge", run.judge, comparisons, what, remedy)
-    for warning in warnings:
-        print(plain(f"warning: {warning}"), file=sys.stderr)
-    return warnings
-
-
-def print_cost(name: str, run: Run, pairs: Sequence[Pair], log: VerdictLog) -> None:
-    """Print the cost of the run's judge on pairs, in both orders, without a call."""
-    lines = judging.cost_lines([judging.PendingJudging(name, run.judge, pairs, True, log)])
-    print(plain("\n".join(lines)))
-
-
 def collect(run: Run, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict] = ()) -> list[Verdict]:
     """The verdicts of the run's judge in both orders, after a trial call; see `judging.collect_verdicts`."""
     with explain_write_errors(log.path.parent):  # before any call
@@ -164,7 +142,7 @@ def parties_of(record: RunRecord) -> list[Party]:
     if record.scale == SCALE:
         return generator_parties(f"{record.generator_checkpoint}, {record.environment['policy']}".split(", "))
     parties: list[Party] = [("generator", record.family, [record.generator_checkpoint])]
-    verifiers = identity.reward_verifiers(record.config.get("reward", {}))
+    verifiers = reward_verifiers(record.config.get("reward", {}))
     return parties + ([("verifier", record.config["verifier"]["family"], verifiers)] if verifiers else [])
 
 

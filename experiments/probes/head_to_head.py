@@ -227,7 +227,7 @@ def _judge(options: argparse.Namespace, overrides: list[str], out: Path) -> list
         outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))
     [run] = composition.compose_cells(overrides, generator_parties(outputs.makers))
     remedy = "give references and gold answers with --prompts, or use another judge, such as judge=local"
-    warnings = further_judge.print_lacking(run, outputs.pairs, "the pairs", remedy)
+    warnings = judging.check_pairs(run.judge, outputs.pairs, "the pairs", remedy)
     warnings += judging.truncation_warnings(run, outputs.pairs)
     members = judging.judges(run.judge).items()
     digests = {str(name): judging.judge_digest(member) for name, member in members}
@@ -237,7 +237,7 @@ def _judge(options: argparse.Namespace, overrides: list[str], out: Path) -> list
     record = imported_record(_name(options), outputs, run.judge.name, [], warnings, config, digests)
     log = VerdictLog(out / f"{record.run_id}.verdicts.jsonl")
     if options.dry_run:
-        further_judge.print_cost(record.run_id, run, outputs.pairs, log)
+        print(plain("\n".join(judging.cost_lines(record.run_id, run.judge, outputs.pairs, log))))
         return []
     verdicts = further_judge.collect(run, outputs.pairs, log)
     return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]

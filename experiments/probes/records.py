@@ -1,4 +1,4 @@
-"""What the records of all probes share: their ids, the fields that describe the cell, and the printed table."""
+"""What the records of all probes share: the fields that describe the cell, and the printed table."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cme.runtime.terminal import plain
-from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run import inputs
 
@@ -14,17 +13,12 @@ if TYPE_CHECKING:
     from analysis.tables.render import Table
 
 
-def probe_id(run: Run, *parts: str, values: Any) -> str:
-    """Slug and hash of a probe of a cell: its parts, the seed, and a hash of the values that change results."""
-    return f"{'-'.join(parts)}-s{run.seed}-{identity.digest(values)}"
-
-
 def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
     """The fields by which a record describes its cell; makes the checkpoints loadable, whose weights are among them.
 
     Raises as `experiments.run.inputs.resolve_weights` and `record_commits` do.
     """
-    weights = inputs.resolve_weights(checkpoints, identity.served_verifiers(run))
+    weights = inputs.resolve_weights(checkpoints, run.served_verifiers)
     return {
         "scale": run.scale.name,
         "family": run.family.name,

@@ -19,16 +19,8 @@ from cme.rewards import (
     CrossModelEntropy,
     CrossModelEntropyRank,
     EndogenousReward,
-    FormatReward,
-    GroundTruth,
-    PairwiseJudge,
-    RandomReward,
     ReverseKL,
     Reward,
-    SelfCertainty,
-    SemanticEntropy,
-    SequenceLikelihood,
-    TokenEntropy,
     WeightedSum,
 )
 from cme.rewards.cross_model.settings import VerifierSettings
@@ -36,7 +28,7 @@ from experiments.config import identity
 from experiments.config.components import Component, option_settings
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.probes.records import probe_id, record_fields
+from experiments.probes.records import record_fields
 from experiments.run import inputs, preparation
 from experiments.run.cell import quiet_libraries
 
@@ -106,7 +98,7 @@ def reward_probe_id(run: Run) -> str:
     counted = identity.identity_fields(run, without=_TRAINING)
     counted |= {"prompts": prompt_count(run)}
     parts = ("probe", run.scale.name, run.family.name, run.regime, run.verifier.name)
-    return probe_id(run, *parts, values=counted)
+    return identity.slug(run, *parts, values=counted)
 
 
 def prompt_count(run: Run) -> int:
@@ -165,7 +157,7 @@ def run(run: Run) -> Path:
     record = RewardProbeRecord(
         probe_id=reward_probe_id(run),
         verifier=run.verifier.name,
-        verifier_checkpoint=identity.verifier_name(run),
+        verifier_checkpoint=run.verifier_name,
         second_checkpoint=second_verifier(run),
         prompts=list(dict.fromkeys(answer.prompt.id for answer in graded)),
         values={
@@ -185,33 +177,35 @@ def lines(run: Run) -> dict[str, Reward]:
 
     Then the others, except those of `not_probed`.
     """
-    answers = run.data.answers
+    answers, group = {"answers": run.data.answers}, {"num_generations": len(GRADES)}
     if run.reward.name == "cme":
         own = _cme_lines(run)
     else:
-        group = {"num_generations": len(GRADES)} if "num_generations" in run.reward.arguments else {}
-        own = {run.reward.name: run.reward.instantiate(**group)}
-    others: dict[str, Reward] = {
-        "token_entropy": TokenEntropy(),
-        "token_entropy_last": _as_configured("token_entropy_last"),
-        "self_certainty": SelfCertainty(),
-        "sequence_likelihood": SequenceLikelihood(),
-        "sequence_probability": _as_configured("sequence_probability"),
-        "semantic_entropy": SemanticEntropy(answers, len(GRADES)),
-        "length": _as_configured("length"),
-        "format": FormatReward(answers),
-        "random": RandomReward(run.seed),
+        given = group if "num_generations" in run.reward.arguments else {}
+        own = {run.reward.name: run.reward.instantiate(**given)}
+    others: dict[str, dict[str, Any]] = {
+        "token_entropy": {},
+        "token_entropy_last": {},
+        "self_certainty": {},
+        "sequence_likelihood": {},
+        "sequence_probability": {},
+        "semantic_entropy": answers | group,
+        "length": {},
+        "format": answers,
+        "random": {"seed": run.seed},
+        "token_entropy_format": answers,
+        "ground_truth_answer": answers,
+        **dict.fromkeys(REFERENCE, answers),
     }
-    if answers != "none":
-        others["token_entropy_format"] = _as_configured("token_entropy_format", answers=answers)
-        others["ground_truth_answer"] = GroundTruth(None, answers)
-    if has_final_answer(answers):
-        for name in REFERENCE:
-            others[name] = _as_configured(name, answers=answers)
-    if run.data.oracle is not None:
-        others["ground_truth"] = GroundTruth(run.load_oracle(), answers)
-        others[JUDGED] = PairwiseJudge(OracleJudge(run.data.oracle.instantiate()), len(GRADES))
-    return own | {name: reward for name, reward in others.items() if name not in own}
+    if (oracle := run.load_oracle()) is not None:
+        others |= {
+            "ground_truth": answers | {"oracle": oracle},
+            JUDGED: group | {"judge": OracleJudge(oracle)},
+        }
+    left_out = {*own, *not_probed(run)}
+    return own | {
+        name: _as_configured(name, **given) for name, given in others.items() if name not in left_out
+    }
 
 
 def not_probed(run: Run) -> dict[str, str]:
@@ -232,7 +226,7 @@ def not_probed(run: Run) -> dict[str, str]:
         reasons |= dict.fromkeys(("ground_truth", JUDGED), f"data={data.name} has no oracle")
     if run.reward.arguments.get("server") is not None:
         reasons |= dict.fromkeys(OF_VERIFIER, "the verifier is a server, which only cme asks")
-    elif len(identity.verifiers(run)) > 1:
+    elif len(run.verifiers) > 1:
         reasons |= dict.fromkeys(REVERSE_KL, "it takes one verifier")
     return {name: reason for name, reason in reasons.items() if name != run.reward.name}
 
@@ -295,8 +289,8 @@ def _as_configured(name: str, **arguments: Any) -> Reward:
 
 def second_verifier(run: Run) -> str | None:
     """The held-out verifier, which makes an ensemble with that of cme; None if there is none or are several."""
-    is_single = run.reward.name == "cme" and len(identity.verifiers(run)) == 1
-    return identity.heldout_verifier(run) if is_single else None
+    is_single = run.reward.name == "cme" and len(run.verifiers) == 1
+    return run.heldout_verifier if is_single else None
 
 
 def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

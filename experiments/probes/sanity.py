@@ -25,7 +25,7 @@ from cme.judges.pairwise import VerdictLog
 from cme.records import CUT_START, Generation, Pair, Prompt, SanityRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.probes.records import print_record, probe_id, record_fields
+from experiments.probes.records import print_record, record_fields
 from experiments.run import evaluation, inputs, judging
 from experiments.run.cell import Job, finished_state, quiet_libraries
 
@@ -43,9 +43,8 @@ def record_path(run: Run) -> Path:
 def sanity_id(run: Run) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
     counted = identity.identity_fields(run, without=_TRAINING)
-    return probe_id(
-        run, "sanity", run.scale.name, run.judge.name, run.family.name, run.regime, values=counted
-    )
+    parts = ("sanity", run.scale.name, run.judge.name, run.family.name, run.regime)
+    return identity.slug(run, *parts, values=counted)
 
 
 def _run(run: Run) -> Path:
@@ -74,7 +73,12 @@ def _measure(run: Run) -> SanityRecord:
     began = time.perf_counter()
     fields = record_fields(run, [run.generator])
     prompts = inputs.evaluation_prompts(run)
-    greedy, one, other = _sample_responses(run, prompts)
+    checkpoint = evaluation.load_generator(run)
+    torch.manual_seed(run.seed)
+    greedy, one, other = (
+        evaluation.respond(run, checkpoint, prompts, progress="answers", temperature=t)
+        for t in (0.0, 1.0, 1.0)
+    )
     pairs = opponents(evaluation.judged_prompts(run, prompts), greedy, one, other)
     print(f"{sanity_id(run)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
     with VerdictLog(record_path(run).with_name("verdicts.jsonl")) as log:
@@ -96,16 +100,6 @@ def _measure(run: Run) -> SanityRecord:
         ],
         **fields,
     )
-
-
-def _sample_responses(run: Run, prompts: Sequence[Prompt]) -> list[list[Generation]]:
-    """The generator's responses: greedy, and sampled twice."""
-    checkpoint = evaluation.load_generator(run)
-    torch.manual_seed(run.seed)
-    return [
-        evaluation.respond(run, checkpoint, prompts, progress="answers", temperature=t)
-        for t in (0.0, 1.0, 1.0)
-    ]
 
 
 def opponents(

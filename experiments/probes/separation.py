@@ -32,7 +32,7 @@ from cme.scoring.verifier import Score
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.probes.records import print_record, probe_id, record_fields
+from experiments.probes.records import print_record, record_fields
 from experiments.run import evaluation, inputs
 from experiments.run.cell import Job, quiet_libraries, run_lock
 from experiments.run.store import cached_generations
@@ -57,7 +57,7 @@ def separation_id(run: Run) -> str:
     # a batch is sampled together, so another batch size gives other samples
     counted |= {"samples": run.trainer.num_generations, "evaluation.batch_size": run.evaluation.batch_size}
     parts = ("separation", run.scale.name, run.family.name, run.regime, run.verifier.name)
-    return probe_id(run, *parts, values=counted)
+    return identity.slug(run, *parts, values=counted)
 
 
 def _run(run: Run) -> Path:

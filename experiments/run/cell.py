@@ -57,7 +57,7 @@ class SweepStopped(BaseException):
 def record_path(run: Run) -> Path:
     """Where a cell's record lies. Raises BadConfig if `experiment.run` names something other than a Job."""
     if trains(run):
-        return Store.of(run).record
+        return Store(run).record
     try:
         job = locate(run.experiment.run)
     except ImportError as error:
@@ -70,7 +70,7 @@ def record_path(run: Run) -> Path:
 def is_done(run: Run) -> bool:
     """Whether nothing of a run is pending. Raises ValueError for a record that cannot be read."""
     if trains(run):
-        return Store.of(run).done
+        return Store(run).done
     path = record_path(run)
     return path.exists() and not finished_state(path, attempts=0).unscored
 
@@ -111,7 +111,7 @@ def run(run: Run) -> None:
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - also a panic of a library in Rust: the other cells still run
-            settings = identity.flat_settings(run)
+            settings = identity.flatten(run.settings)
             secrets = [str(v) for k, v in settings.items() if k.endswith("api_key_variable") and v]
             message = expected_message(error)
             first = describe(error) if message is None else message.splitlines()[0]

@@ -8,7 +8,7 @@ The control `cut start` are the untrained model's own responses, cut short witho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,41 +27,12 @@ from cme.records import (
     write_record,
 )
 from experiments.config import identity
-from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.run import judging
 from experiments.run.cell import print_message, report_progress
 from experiments.run.evaluation import cached_responses
 from experiments.run.inputs import pair_prompts, resolve_weights
 from experiments.run.store import Store, pending_comparators
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison: the pairs, in which the comparator stands for the start, and their verdict log."""
-
-    pairs: list[Pair]
-    log: Path
-
-
-def comparison_sides(
-    run: Run, store: Store, name: str, pairs: Sequence[Pair], responses: Sequence[Generation]
-) -> tuple[Side, Side]:
-    """The policy's responses against a comparator's, and the start's against them."""
-    against = [replace(p, start=r) for p, r in zip(pairs, responses, strict=True)]
-    of_start = [replace(p, policy=pair.start) for p, pair in zip(against, pairs, strict=True)]
-    # the cut start may depend on the policy, so that runs have nothing to share
-    start_log = store.verdicts if name == CUT_START else start_verdict_log(run, store)
-    return Side(against, store.verdicts), Side(of_start, start_log)
-
-
-def start_verdict_log(run: Run, store: Store) -> Path:
-    """The log of the verdicts on a start against all comparators, one per judge, which the start's runs share.
-
-    It has a budget of calls apart from that of the runs.
-    """
-    digests = {str(name): judging.judge_digest(judge) for name, judge in judging.judges(run.judge).items()}
-    return store.starts / f"{identity.start_id(run)}-comparators-{identity.digest(digests)}.jsonl"
 
 
 def compare(run: Run, store: Store) -> None:
@@ -96,12 +67,19 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
             *warnings,
             *judging.unread_warnings(run.judge, responses, [], owner=f"comparator {name}'s"),
         ]
+    # the comparator stands for the start, then the start stands for the policy
+    against = [replace(p, start=r) for p, r in zip(record.pairs, before.responses, strict=True)]
+    of_start = [replace(p, policy=pair.start) for p, pair in zip(against, record.pairs, strict=True)]
+    # the cut start may depend on the policy, so that runs have nothing to share
+    start_log = store.verdicts if name == CUT_START else _start_verdict_log(run, store)
     verdicts: list[list[Verdict]] = []
-    sides = comparison_sides(run, store, name, record.pairs, before.responses)
-    for side, known in zip(sides, (before.policy, before.start), strict=True):
-        with VerdictLog(side.log) as log:
+    for pairs, path, known in (
+        (against, store.verdicts, before.policy),
+        (of_start, start_log, before.start or []),
+    ):
+        with VerdictLog(path) as log:
             earlier = log.seconds
-            verdicts.append(_judge_side(run, name, side.pairs, log, known or ()))
+            verdicts.append(_judge_side(run, name, pairs, log, known))
             seconds += log.seconds - earlier
     policy, start = verdicts
     if message := judging.unscored_message([*policy, *start], f" against {name}"):
@@ -118,10 +96,23 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
     )
 
 
+def _start_verdict_log(run: Run, store: Store) -> Path:
+    """The log of the verdicts on a start against all comparators, one per judge, which the start's runs share.
+
+    It has a budget of calls apart from that of the runs.
+    """
+    digests = {str(name): judging.judge_digest(judge) for name, judge in judging.judges(run.judge).items()}
+    return store.starts / f"{identity.start_id(run)}-comparators-{identity.digest(digests)}.jsonl"
+
+
 def _judge_side(
     run: Run, name: str, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict]
 ) -> list[Verdict]:
-    """The verdicts on one side of a comparison. The cut start often equals a response, which is a tie."""
+    """The verdicts on one side of a comparison.
+
+    The cut start often equals a response, which is a tie without a call: one verdict per order, or one for both by a
+    judge that combines them.
+    """
     both_orders = run.evaluation.both_orders
     same: list[Pair] = []
     if name == CUT_START and not known:  # a judge would read the same response twice
@@ -130,22 +121,13 @@ def _judge_side(
         ]
     others = [pair for pair in pairs if pair not in same]
     verdicts = judging.collect_verdicts(run.judge, others, both_orders, log, known)
-    return verdicts + tie_verdicts(run.judge, same, both_orders)
-
-
-def tie_verdicts(judge: Component, pairs: Sequence[Pair], both_orders: bool) -> list[Verdict]:
-    """A tie by each judge on each pair of identical responses in each order, without a call.
-
-    A judge that combines the orders gives one for both.
-    """
-    verdicts = []
-    for name, member in judging.judges(judge).items():
+    for member_name, member in judging.judges(run.judge).items():
         combines = judging.judge_class(member).combines_orders
         orders = (True, False) if both_orders and not combines else (True,)
         scores = (None, None) if combines else None
         verdicts += [
-            Verdict(pair.prompt_id, policy_first, "tie", judge=name, orders=scores)
-            for pair in pairs
+            Verdict(pair.prompt_id, policy_first, "tie", judge=member_name, orders=scores)
+            for pair in same
             for policy_first in orders
         ]
     return verdicts

@@ -30,7 +30,7 @@ from cme.records import (
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from experiments.config import identity
-from experiments.config.runs import Run
+from experiments.config.runs import Run, reward_verifiers
 from experiments.config.schema import Scoring
 from experiments.run.store import Store, cached_generations, cached_stage
 
@@ -120,7 +120,7 @@ def verifier_responses(
 
     Runs with the same verifier, quantization, prompts and limits share them.
     """
-    name = identity.responding_verifier(run)
+    name = run.responding_verifier
     if name is None:
         return None, 0.0
     return cached_responses(
@@ -131,8 +131,8 @@ def verifier_responses(
             load,
             name,
             dtype=run.scoring.dtype,
-            quantization=identity.quantization(run),
-            chat_template_kwargs=identity.verifier_template(run),
+            quantization=run.quantization,
+            chat_template_kwargs=run.verifier_template,
         ),
         prompts,
         progress="verifier responses",
@@ -212,7 +212,7 @@ def blind_spots(run: Run) -> dict[str, list[str]] | None:
     if run.data.blind_spots is None:
         return None
     facts = run.data.blind_spots.instantiate()
-    names = identity.reward_verifiers({"verifier": run.verifier.checkpoint})
+    names = reward_verifiers({"verifier": run.verifier.checkpoint})
     families = {run.verifier.family}
     if len(names) > 1:  # such as miniature:llama-1/instruct
         families = {re.split("[-/]", name.rpartition(":")[2])[0] for name in names}

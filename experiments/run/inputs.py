@@ -16,7 +16,6 @@ from cme.data.files import Copy
 from cme.grading.answers import gold_answer
 from cme.grading.constraints import ConstrainedPrompt
 from cme.records import Conversation, Pair, Preference, Prompt, read_json, write_json
-from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.schema import Data
 from experiments.config.trainers import Dpo
@@ -108,8 +107,8 @@ def _source_module(run: Run) -> dict[str, Any]:
 
 def training_checkpoints(run: Run) -> list[str]:
     """The distinct names of the checkpoints that the training of a run loads."""
-    names = [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
-    names += [judge.arguments.get("checkpoint") for judge in identity.reward_judges(run).values()]
+    names = [*run.verifiers, run.generator, run.heldout_verifier]
+    names += [judge.arguments.get("checkpoint") for judge in run.reward_judges.values()]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -172,7 +171,7 @@ def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = 
     training = {f"weights of {name}" for name in training_checkpoints(run)}
     training |= {f"data of {name}" for name in list(_data_versions(run))[:1]}
     for path in commits_files(run):
-        shared = path.parent == Store.of(run).trained
+        shared = path.parent == Store(run).trained
         own = {key: commit for key, commit in commits.items() if key in training or not shared}
         recorded = read_json(path) if path.exists() else {}
         if not own.items() <= recorded.items():
@@ -227,5 +226,5 @@ def _data_versions(run: Run) -> dict[str, str | None]:
 
 def commits_files(run: Run) -> list[Path]:
     """The files with the commits that a run and its training began with; a probe has no training."""
-    folders = [cell.record_path(run).parent, *([Store.of(run).trained] if trains(run) else [])]
+    folders = [cell.record_path(run).parent, *([Store(run).trained] if trains(run) else [])]
     return [folder / "commits.json" for folder in folders]

@@ -4,7 +4,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +16,7 @@ from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
+from experiments.run.inputs import pair_prompts
 
 ASSUMPTIONS = """\
 Estimated with 4 characters per token, the longest reply that judge.decoding allows and no failed calls, without one
@@ -64,16 +64,7 @@ def judge_digest(judge: Component) -> str:
 
 def network_judges(run: Run) -> dict[str, Component]:
     """The judges of a run, its checkpoint selection and its reward that send requests to a server; by their fields."""
-    configured = {"judge": run.judge}
-    if run.selection.every is not None:
-        configured["selection.judge"] = run.selection.judge
-    configured |= identity.reward_judges(run)
-    return {
-        field if name is None else f"{field}.members.{name}": member
-        for field, judge in configured.items()
-        for name, member in judges(judge).items()
-        if judge_class(member).asks_server
-    }
+    return {field: judge for field, judge in run.judges.items() if judge_class(judge).asks_server}
 
 
 def probe(runs: Iterable[Run]) -> None:
@@ -81,22 +72,18 @@ def probe(runs: Iterable[Run]) -> None:
 
     Raises Unavailable, with one line per judge that did not answer.
     """
-    problems = []
-    fields: dict[str, tuple[str, Component]] = {}
-    for run in runs:
-        for field, judge in network_judges(run).items():
-            fields.setdefault(str(judge), (field, judge))
-    for settings, (field, judge) in fields.items():
-        if settings in _probed_judges:
+    problems: dict[str, str] = {}
+    for field, judge in (asked for run in runs for asked in network_judges(run).items()):
+        settings = str(judge)
+        if settings in _probed_judges or settings in problems:
             continue
         try:
             instantiate_judge(judge).probe()
             _probed_judges.add(settings)
         except Unavailable as error:
-            own_fields = re.sub(r"\bjudge\.(?=(decoding|model|base_url)\b)", f"{field}.", str(error))
-            problems.append(own_fields)
+            problems[settings] = re.sub(r"\bjudge\.(?=(decoding|model|base_url)\b)", f"{field}.", str(error))
     if problems:
-        raise Unavailable("\n".join(problems))
+        raise Unavailable("\n".join(problems.values()))
 
 
 def collect_verdicts(
@@ -121,11 +108,11 @@ def collect_verdicts(
 
 def reward_spending(run: Run, log: Path) -> Spending | None:
     """What the judge of a run's reward has spent, from its log; None for a reward without a judge."""
-    judged = list(identity.reward_judges(run).values())
-    if not judged:
+    if not run.reward_judges:
         return None
     spent = VerdictLog(log)
     calls = sum(spent.calls.values())
+    judged = run.reward_judges.values()
     known = not calls or all(instantiate_judge(judge).price(1, 1) is not None for judge in judged)
     return Spending(calls, sum(spent.usd.values()) if known else None)
 
@@ -140,25 +127,28 @@ def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what:
         "use another judge or other data (with data=file the field `output` is a reference answer, `answer` a gold "
         "answer)"
     )
-    for warning in lacking_warnings(group, judge, [(prompt, ()) for prompt in prompts], what, remedy):
-        print(plain(f"warning: {warning}"), file=sys.stderr)
+    _warn_of_lacking(group, judge, [(prompt, ()) for prompt in prompts], what, remedy)
 
 
-def lacking_warnings(
+def check_pairs(judge: Component, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:
+    """Print, and return, warnings if a judge cannot judge some of the pairs.
+
+    `what` names the pairs. Raises BadConfig, with the remedy, if it can judge none.
+    """
+    comparisons = [
+        (prompt, (pair.start, pair.policy)) for prompt, pair in zip(pair_prompts(pairs), pairs, strict=True)
+    ]
+    return _warn_of_lacking("judge", judge, comparisons, what, remedy)
+
+
+def _warn_of_lacking(
     group: str,
     judge: Component,
     comparisons: Sequence[tuple[Prompt, Sequence[Generation]]],
     what: str,
     remedy: str,
 ) -> list[str]:
-    """Warnings for comparisons that a judge cannot make because a prompt or a response lacks something.
-
-    Args:
-        comparisons: prompts, each with the responses to it that exist already.
-        what: a name of the comparisons for a sentence.
-
-    Raises BadConfig, with the remedy, if a judge can make none of them.
-    """
+    """Print, and return, warnings for comparisons that lack something; each is a prompt and the known responses."""
     warnings = []
     for member in judges(judge).values():
         lacks = [judge_class(member).missing(prompt, *responses) for prompt, responses in comparisons]
@@ -169,6 +159,8 @@ def lacking_warnings(
             warnings.append(
                 f"{group}={member.name} cannot judge {len(reasons)} of {len(lacks)} of {what}: {reasons[0]}"
             )
+    for warning in warnings:
+        print(plain(f"warning: {warning}"), file=sys.stderr)
     return warnings
 
 
@@ -222,43 +214,31 @@ def unread_warnings(
     return warnings
 
 
-@dataclass(frozen=True)
-class PendingJudging:
-    """Pairs to judge; verdicts in the log count as done."""
+def cost_lines(name: str, judge: Component, pairs: Sequence[Pair], log: VerdictLog) -> list[str]:
+    """The estimated cost of judging in both orders, without a call: one line per judge, the total, and the assumptions.
 
-    name: str
-    judge: Component
-    pairs: Sequence[Pair]
-    both_orders: bool
-    log: VerdictLog
-
-
-def cost_lines(pending: Sequence[PendingJudging]) -> list[str]:
-    """The estimated cost of judging, without a call: one line per item and judge, the total, and the assumptions."""
+    Verdicts in the log count as done. `name` is that of the pairs.
+    """
     lines, calls, usd = [], 0, 0.0
-    for each in pending:
-        for name, judge in judges(each.judge).items():
-            label = f"{each.name}: judge {name or judge.name}"
-            if not judge_class(judge).asks_server:
-                lines.append(f"{label} makes no calls")
-                continue
-            digest = judge_digest(judge)
-            comparisons = pending_comparisons(each.pairs, each.both_orders, each.log, digest, name).values()
-            instance = instantiate_judge(judge)
-            estimates = [instance.estimate_tokens(c.prompt, c.first, c.second) for c in comparisons]
-            known = [estimate for estimate in estimates if estimate is not None]
-            tokens, price, cost = "unknown tokens", None, "unknown cost"
-            if len(known) == len(estimates):
-                sent, received = (
-                    instance.calls_per_comparison * sum(e[side] for e in known) for side in (0, 1)
-                )
-                tokens = f"{sent} tokens sent, {received} received"
-                price = instance.price(sent, received)
-                hint = "; set judge.usd_per_million_input and judge.usd_per_million_output"
-                cost = f"{cost}{hint}" if price is None else f"{price:.2f} USD"
-            requests = len(estimates) * instance.calls_per_comparison
-            lines.append(f"{label}: {requests} calls, {tokens}, {cost}")
-            calls += requests
-            usd += math.nan if price is None else price
+    for member_name, member in judges(judge).items():
+        label = f"{name}: judge {member_name or member.name}"
+        if not judge_class(member).asks_server:
+            lines.append(f"{label} makes no calls")
+            continue
+        pending = pending_comparisons(pairs, True, log, judge_digest(member), member_name).values()
+        instance = instantiate_judge(member)
+        estimates = [instance.estimate_tokens(c.prompt, c.first, c.second) for c in pending]
+        known = [estimate for estimate in estimates if estimate is not None]
+        tokens, price, cost = "unknown tokens", None, "unknown cost"
+        if len(known) == len(estimates):
+            sent, received = (instance.calls_per_comparison * sum(e[side] for e in known) for side in (0, 1))
+            tokens = f"{sent} tokens sent, {received} received"
+            price = instance.price(sent, received)
+            hint = "; set judge.usd_per_million_input and judge.usd_per_million_output"
+            cost = f"{cost}{hint}" if price is None else f"{price:.2f} USD"
+        requests = len(estimates) * instance.calls_per_comparison
+        lines.append(f"{label}: {requests} calls, {tokens}, {cost}")
+        calls += requests
+        usd += math.nan if price is None else price
     total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"
     return [*lines, f"in all {calls} calls, {total}", ASSUMPTIONS]

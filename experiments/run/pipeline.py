@@ -33,7 +33,7 @@ from experiments.run.twin import find_twin, pairs_of_selected, take_over
 @signals.handle_signals()
 def run(run: Run) -> Path:
     """Run the stages of a cell that are not done; return the path of its record."""
-    store = Store.of(run)
+    store = Store(run)
     if store.done:
         print_message(run, "done before, skipped")
         return store.record
@@ -58,7 +58,7 @@ def run(run: Run) -> Path:
 
 def _make_record(run: Run, store: Store) -> RunRecord:
     """Run all stages, each unless its file is there."""
-    weights = inputs.resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
+    weights = inputs.resolve_weights(preparation.checkpoint_names([run]), run.served_verifiers)
     spots = evaluation.blind_spots(run)  # first, because it refuses unknown families
     environment = inputs.record_origin(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
@@ -95,14 +95,14 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         scale=run.scale.name,
         family=run.family.name,
         regime=run.regime,
-        reward=identity.method(run),
+        reward=run.method,
         verifier=run.verifier.name,
         judge=run.judge.name,
         seed=run.seed,
         experiment=run.experiment.name,
         generator_checkpoint=run.generator,
-        verifier_checkpoint=identity.verifier_name(run),
-        heldout_checkpoint=identity.heldout_verifier(run),
+        verifier_checkpoint=run.verifier_name,
+        heldout_checkpoint=run.heldout_verifier,
         config=run.settings,
         decoding=evaluation.greedy_decoding(run),
         neutral=identity.neutral_fields(run),
@@ -143,8 +143,8 @@ def _finish_training(run: Run, store: Store, weights: Mapping[str, str], prompts
 
     def train(log: GenerationLog) -> dict[str, Any]:
         overrides = f": {' '.join(run.overrides)}" if run.overrides else ""
-        print_message(run, f"{run.generator} by {identity.method(run)}{overrides}")
-        for path, judge in identity.reward_judges(run).items():
+        print_message(run, f"{run.generator} by {run.method}{overrides}")
+        for path, judge in run.reward_judges.items():
             print_message(
                 run, f"{path}={judge.name} makes at most {judged_comparisons(run, path)} comparisons"
             )

@@ -35,7 +35,7 @@ def prepare(runs: list[Run]) -> None:
     compared: list[str] = []
     cut: list[str] = []
     for run in runs:
-        store = Store.of(run)
+        store = Store(run)
         record = find_responses(run, store) if trains(run) else None
         if record is None:
             new.append(run)
@@ -48,7 +48,7 @@ def prepare(runs: list[Run]) -> None:
             compared += judging.checkpoints(run.judge)
             _check_judge_of_twin(run, record)
     trained = [run for run in new if trains(run)]
-    over_network = [run for run in runs if judging.network_judges(run) and not Store.of(run).done]
+    over_network = [run for run in runs if judging.network_judges(run) and not Store(run).done]
     problems = [
         *_problems(judging.probe, over_network),
         *_tracker_problems(trained),
@@ -66,7 +66,7 @@ def prepare(runs: list[Run]) -> None:
         from experiments.run import selection
 
         for run in trained:
-            selection.keep_saved_checkpoints(run, Store.of(run))
+            selection.keep_saved_checkpoints(run, Store(run))
     if compared or cut:
         from cme.checkpoints import ensure
 
@@ -90,7 +90,7 @@ def make_loadable(runs: list[Run]) -> None:
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)
-        for path, judge in identity.reward_judges(run).items():
+        for path, judge in run.reward_judges.items():
             what = f"the training prompts of data={run.data.name}"
             judging.check_prompts(f"judge@{path}", judge, inputs.training_prompts(run), what)
     _check_distillation(runs)
@@ -104,12 +104,12 @@ def checkpoint_names(runs: list[Run]) -> list[str]:
         judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
         names += inputs.training_checkpoints(run)
         names += [name for judge in judges for name in judging.checkpoints(judge)]
-        names += identity.comparators(run).values()
+        names += run.comparators.values()
     return list(dict.fromkeys(names))
 
 
 def _served_verifiers(runs: list[Run]) -> list[str]:
-    return [name for run in runs for name in identity.served_verifiers(run)]
+    return [name for run in runs for name in run.served_verifiers]
 
 
 def _problems(check: Callable[..., object], *arguments: Any) -> list[str]:
@@ -123,7 +123,7 @@ def _problems(check: Callable[..., object], *arguments: Any) -> list[str]:
 
 def _tracker_problems(runs: list[Run]) -> list[str]:
     """A line for each tracker that cannot be used, of the runs that will train."""
-    training = [r for r in runs if r.trainer.method != "best_of_n" and not Store.of(r).training.exists()]
+    training = [r for r in runs if r.trainer.method != "best_of_n" and not Store(r).training.exists()]
     # TensorBoard needs no check, and importing the checks of the others takes seconds
     names = dict.fromkeys(run.tracker for run in training if run.tracker not in ("none", "tensorboard"))
     if not names:
@@ -200,8 +200,8 @@ def _check_stop_rules(runs: list[Run]) -> None:
             continue
         from cme.checkpoints import stop_ids
 
-        verifier = identity.responding_verifier(run)
-        names = {run.generator, *identity.comparators(run).values(), *([verifier] if verifier else [])}
+        verifier = run.responding_verifier
+        names = {run.generator, *run.comparators.values(), *([verifier] if verifier else [])}
         try:
             for name in sorted(names):
                 stop_ids(name, run.evaluation.stop)
@@ -268,7 +268,7 @@ def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
     resume = 0.0
     # adapters are small beside the model
     if run.trainer.lora is None and run.trainer.max_steps > run.checkpoint.every:
-        resume = (12.0 + 4.0 * identity.averages_policy(run)) * parameters * (KEPT + 1)
+        resume = (12.0 + 4.0 * run.averages_policy) * parameters * (KEPT + 1)
     return DiskSpace(policy + saved + resume, policy + saved * run.selection.keep)
 
 
@@ -287,7 +287,7 @@ def _check_disk_space(runs: list[Run]) -> None:
     for root in dict.fromkeys(run.results_dir for run in runs):
         spaces, used = [], 0
         for run in {identity.training_id(run): run for run in runs if run.results_dir == root}.values():
-            store = Store.of(run)
+            store = Store(run)
             if not store.training.exists():
                 parameters = hub.count_parameters(Path(ensure([run.generator])[run.generator]))
                 spaces.append(disk_space(run, parameters, is_available()))

@@ -5,7 +5,7 @@ A file under its final name is complete.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,76 +34,33 @@ def trains(run: Run) -> bool:
     return run.experiment.run == schema.Experiment.run
 
 
-@dataclass(frozen=True)
 class Store:
-    """The files of one run under `results_dir`, and those that runs share.
+    """The files of one run under `results_dir`, and those that runs share."""
 
-    Attributes:
-        folder: The folder of the run.
-        record: The record of the finished run.
-        verdicts: The log of the judge's verdicts.
-        selection_verdicts: The log of the verdicts of checkpoint selection.
-        trained: The folder of the training, with the policy's responses and capabilities. Runs share it.
-        checkpoint: The trained policy.
-        resume: The checkpoints that a training resumes from; deleted when it is complete.
-        training: The training history.
-        reward_verdicts: The log of the verdicts of a reward that is a judge.
-        tracking: Warnings of a tracker that failed.
-        selecting: The mark of a run that has not selected a checkpoint yet. While any is there, saved checkpoints stay.
-        responses_digest: Digest of what a policy's evaluation responses depend on besides the training.
-        generations: The trained policy's responses to the evaluation prompts.
-        samples: The untrained model's samples that best-of-n chooses from, with their rewards.
-        starts: The folder of files on untrained models, which runs share.
-        start: The untrained model's responses to the evaluation prompts.
-        verifiers: The folder of the verifiers' responses, which runs share.
-        comparators: What the run is compared with, further models and the cut start: checkpoint by name.
-    """
-
-    folder: Path
-    record: Path
-    verdicts: Path
-    selection_verdicts: Path
-    trained: Path
-    checkpoint: Path
-    resume: Path
-    training: Path
-    reward_verdicts: Path
-    tracking: Path
-    selecting: Path
-    responses_digest: str
-    generations: Path
-    samples: Path
-    starts: Path
-    start: Path
-    verifiers: Path
-    comparators: Mapping[str, str]
-
-    @classmethod
-    def of(cls, run: Run) -> "Store":
-        """The store of a run."""
+    def __init__(self, run: Run) -> None:
         root = Path(run.results_dir)
-        folder, trained = root / run.run_id, root / "trainings" / identity.training_id(run)
-        digest = identity.digest(identity.responses_fields(run))
-        return cls(
-            folder=folder,
-            record=folder / RECORD,
-            verdicts=folder / "verdicts.jsonl",
-            selection_verdicts=folder / "selection" / "verdicts.jsonl",
-            trained=trained,
-            checkpoint=trained / "checkpoint",
-            resume=trained / "resume",
-            training=trained / "training.json",
-            reward_verdicts=trained / LOG,
-            tracking=trained / "tracking.json",
-            selecting=trained / "selecting" / run.run_id,
-            responses_digest=digest,
-            generations=trained / f"generations-{digest}.json",
-            samples=trained / f"samples-{digest}.json",
-            starts=root / "starts",
-            start=root / "starts" / f"{identity.start_id(run)}.json",
-            verifiers=root / "verifiers",
-            comparators=identity.comparisons(run),
-        )
+        self.folder = root / run.run_id
+        self.record = self.folder / RECORD
+        self.verdicts = self.folder / "verdicts.jsonl"
+        self.selection_verdicts = self.folder / "selection" / "verdicts.jsonl"
+        # runs share a training, with the policy's responses and capabilities
+        self.trained = root / "trainings" / identity.training_id(run)
+        self.checkpoint = self.trained / "checkpoint"
+        self.resume = self.trained / "resume"  # deleted when the training is complete
+        self.training = self.trained / "training.json"
+        self.reward_verdicts = self.trained / LOG  # of a reward that is a judge
+        self.tracking = self.trained / "tracking.json"  # warnings of a tracker that failed
+        # while any run has its mark there, it has not selected a checkpoint, and saved checkpoints stay
+        self.selecting = self.trained / "selecting" / run.run_id
+        # what a policy's evaluation responses depend on besides the training
+        self.responses_digest = identity.digest(identity.responses_fields(run))
+        self.generations = self.trained / f"generations-{self.responses_digest}.json"
+        self.samples = self.trained / f"samples-{self.responses_digest}.json"  # that best-of-n chooses from
+        # runs share the responses of untrained models, comparators and verifiers
+        self.starts = root / "starts"
+        self.start = self.starts / f"{identity.start_id(run)}.json"
+        self.verifiers = root / "verifiers"
+        self.comparators = run.comparisons
 
     def saved_responses(self, step: int, prompts: str) -> Path:
         """The responses of the policy after a step to the prompts with the digest `prompts`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.records import Generation, Pair, RunRecord, read_record, record_files, write_record
 from cme.runtime.terminal import plain
-from experiments.config import identity
+from experiments.config.runs import reward_verifiers
 from experiments.config.schema import Scoring
 from experiments.run.cell import quiet_libraries
 from experiments.run.inputs import resolve_weights
@@ -40,7 +40,7 @@ def independent_model(record: RunRecord) -> str | None:
 def participants(record: RunRecord) -> dict[str, str]:
     """The models that took part in a run, each with its role."""
     reward = record.config.get("reward", {})  # imported records have no reward
-    verifiers = dict.fromkeys(identity.reward_verifiers(reward), "verifier")
+    verifiers = dict.fromkeys(reward_verifiers(reward), "verifier")
     return verifiers | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 

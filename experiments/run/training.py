@@ -109,7 +109,7 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
     start, prompts, settings = load_generator(run), inputs.training_prompts(run), trl_settings(run)
     evaluated = inputs.evaluation_prompts(run)
     chat.refuse_unknown_prompts(start.tokenizer, [p.conversation for p in [*prompts, *evaluated]])
-    heldout = identity.heldout_verifier(run)
+    heldout = run.heldout_verifier
     monitors = Monitors(
         load_generator(run),
         None if heldout is None else load_scorer(heldout, run.scoring, run.chat_template.verifier),
@@ -248,7 +248,7 @@ def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
 
 def tracked_settings(run: Run) -> dict[str, Any]:
     """The names of a run, and its settings that change the training, by their dotted paths and without secrets."""
-    names = {path: value for path, value in identity.flat_settings(run).items() if path in TRACKED_NAMES}
+    names = {path: value for path, value in identity.flatten(run.settings).items() if path in TRACKED_NAMES}
     settings = names | identity.training_fields(run)
     return {path: redact(v) if isinstance(v, str) else v for path, v in settings.items()}
 

@@ -19,7 +19,7 @@ from cme.runtime.command_line import (
 )
 from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, foreign, identity, schema
+from experiments.config import composition, foreign, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
             pending.append(run)
     code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
     if code not in STOPPED:
-        records = {Store.of(run).record: run.overrides for run in runs}
+        records = {Store(run).record: run.overrides for run in runs}
         report.print_report(Path(runs[0].results_dir), records)
     return code
 
@@ -177,7 +177,7 @@ def add_to_ledger(runs: Sequence[Run]) -> None:
 def entry_of(run: Run) -> Entry:
     """The ledger's entry of a cell."""
     overrides = [w for w in run.overrides if ledger.field_of(w) not in ledger.COMMAND_FIELDS]
-    comparators = identity.comparisons(run) if trains(run) else {}
+    comparators = run.comparisons if trains(run) else {}
     return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
 
 

@@ -59,7 +59,7 @@ def test_any_field_that_changes_results_changes_the_run(overrides: tuple[str, ..
 def test_a_field_either_changes_results_or_is_neutral(overrides: tuple[str, ...]) -> None:
     config = cell(*overrides)
     neutral, counted = identity.neutral_fields(config), identity.identity_fields(config)
-    for path in identity.flat_settings(config):
+    for path in identity.flatten(config.settings):
         assert any(f"{path}.".startswith(f"{one}.") for one in neutral) != (path in counted), path
 
 
@@ -130,7 +130,7 @@ def test_other_functions_of_the_data_are_another_training(path: str) -> None:
 )  # fmt: skip
 def test_a_neutral_field_does_not_change_the_run(path: str) -> None:
     config = cell()
-    assert path in identity.flat_settings(config) and path not in identity.identity_fields(config)
+    assert path in identity.flatten(config.settings) and path not in identity.identity_fields(config)
     assert "_target_" in path or changed(config, path).run_id == config.run_id
 
 
@@ -214,10 +214,10 @@ def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
 
 def test_the_verifiers_of_a_run() -> None:
     trainers = ("grpo", "dpo", "sft", "distillation", "best_of_n")
-    found = {t: identity.verifiers(cell(f"trainer={t}")) for t in trainers}
+    found = {t: cell(f"trainer={t}").verifiers for t in trainers}
     gemma = ["miniature:gemma-1/verifier"]
     assert found == dict.fromkeys(trainers, gemma) | {"dpo": []}
-    assert identity.verifiers(cell("trainer=best_of_n", "reward=random")) == []
+    assert cell("trainer=best_of_n", "reward=random").verifiers == []
 
 
 def test_a_verifiers_answers_are_shared_between_generators() -> None:
@@ -264,7 +264,7 @@ def test_the_heldout_verifier_is_of_a_third_family() -> None:
     cells = [("olmo", "llama"), ("llama", "olmo"), ("gemma", "gemma"), ("qwen", "gemma_instruct")]
     for family, verifier in cells:
         config = cell(f"family={family}", f"verifier={verifier}", "scale.build=2")
-        held = identity.heldout_verifier(config)
+        held = config.heldout_verifier
         assert held is not None
         family, build, recipe = re.split("[-/]", held.removeprefix("miniature:"))
         assert (build, recipe) == (str(config.scale.build), "verifier")
@@ -277,12 +277,12 @@ SMOLLM2 = ("family=smollm2", "regime=instruct")
 
 def test_without_a_third_family_there_is_none() -> None:
     held_out = "~scale.heldout.smollm2"
-    assert identity.heldout_verifier(cell("scale=laptop", held_out)) is None
-    assert identity.heldout_verifier(cell("scale=laptop", held_out, *SMOLLM2)) == "package:gemma-3-270m"
+    assert cell("scale=laptop", held_out).heldout_verifier is None
+    assert cell("scale=laptop", held_out, *SMOLLM2).heldout_verifier == "package:gemma-3-270m"
 
 
 def test_flat_settings_are_resolved() -> None:
-    found = identity.flat_settings(cell("seed=5", "reward=random"))
+    found = identity.flatten(cell("seed=5", "reward=random").settings)
     assert found["reward.seed"] == 5
     assert found["generator"] == "miniature:qwen-1/pretrained"
     assert not any(isinstance(v, str) and "${" in v for v in found.values())

@@ -21,7 +21,7 @@ def test_a_list_is_the_sum_that_a_file_would_be() -> None:
     assert reward_fields(listed) == reward_fields(filed) | {"reward.name": "cme+length"}
     assert listed.reward.target == filed.reward.target == "cme.rewards.WeightedSum"
     assert "-cme+length-gemma-s0-" in listed.run_id and listed.overrides == ["reward=[cme,length]"]
-    assert identity.verifiers(listed) == [listed.verifier.checkpoint]
+    assert listed.verifiers == [listed.verifier.checkpoint]
 
 
 def test_weights_are_in_the_order_of_the_rewards() -> None:
@@ -43,7 +43,7 @@ def test_fields_of_members_and_of_the_sum_can_be_set() -> None:
     assert run.reward.members["length"].arguments["target"] == 9
     assert run.reward.arguments["aggregation"] == "normalize_then_sum"
     asked = compose("reward=[pairwise_judge,length]")
-    assert list(identity.reward_judges(asked)) == ["reward.members.pairwise_judge.judge"]
+    assert list(asked.reward_judges) == ["reward.members.pairwise_judge.judge"]
 
 
 def test_a_sweep_over_sums_and_weights() -> None:

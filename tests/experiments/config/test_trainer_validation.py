@@ -47,7 +47,7 @@ def test_a_trained_run_is_complete(run_of: Callable[..., Run], trainer: str) -> 
     assert len(record.history["kl"]) == 2 and "quality" in record.history
     assert "reward" not in record.config and record.config["trainer"]["method"] == trainer
     assert len(record.pairs) == 12 and len(record.verdicts) == 24
-    assert (Store.of(config).checkpoint / "model.safetensors").exists()
+    assert (Store(config).checkpoint / "model.safetensors").exists()
     assert f"{display_name(trainer)}: win rate" in summarize([record])
 
 
@@ -60,7 +60,7 @@ def test_selection_works_for_dpo(run_of: Callable[..., Run]) -> None:
 def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = run_of("sft"), run_of("sft", "family=llama")
     pipeline.run(first)
-    path = Store.of(first).verifiers / f"{identity.verifier_answers_id(first)}.json"
+    path = Store(first).verifiers / f"{identity.verifier_answers_id(first)}.json"
     assert identity.verifier_answers_id(second) == identity.verifier_answers_id(first)
     answers = read_json(path)["value"]
     assert len(answers) == 24 and len({s["response"] for s in answers}) > 12, "sampled, one per prompt"
@@ -76,13 +76,13 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., Run]) -> N
     config = run_of("best_of_n", "trainer.num_generations=3")
     record = read_record(pipeline.run(config))
     assert record.reward == "best_of_n_cme" and record.history == {} and record.stopped is None
-    groups = read_json(Store.of(config).samples)["value"]
+    groups = read_json(Store(config).samples)["value"]
     assert [len(group) for group in groups] == [3] * 12
     for pair, group in zip(record.pairs, groups, strict=True):
         highest = max(sample["reward"] for sample in group)
         assert pair.policy.response in [s["generation"]["response"] for s in group if s["reward"] == highest]
-    assert record.warnings == [] and record.untrained is None and not Store.of(config).checkpoint.exists()
-    assert pipeline.run(config) == Store.of(config).record
+    assert record.warnings == [] and record.untrained is None and not Store(config).checkpoint.exists()
+    assert pipeline.run(config) == Store(config).record
 
 
 def reward_by(monkeypatch: pytest.MonkeyPatch, function: Callable[..., list[float | None]]) -> None:
@@ -108,7 +108,7 @@ def test_samples_without_a_reward_give_a_warning(
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
         "the response"
     ]
-    groups = training.sample_groups(read_json(Store.of(config).samples)["value"])
+    groups = training.sample_groups(read_json(Store(config).samples)["value"])
     assert (
         record.pairs[1].policy.response
         == groups[1][1].generation.response
@@ -198,7 +198,7 @@ def test_distillation_between_other_tokenizers_is_refused_before_work(run_of: Ca
     with pytest.raises(BadConfig, match="trainer=distillation verifier=gemma") as refused:
         preparation.prepare([config])
     assert "different vocabularies" in str(refused.value) and config.generator in str(refused.value)
-    assert not Store.of(config).folder.exists()
+    assert not Store(config).folder.exists()
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def by_length(stub: ChatStub) -> list[str]:
 @pytest.fixture
 def path(finished: Cell) -> Path:
     """The record of a run judged by the oracle."""
-    return Store.of(composed(finished(*PLAIN))).record
+    return Store(composed(finished(*PLAIN))).record
 
 
 def judge(*words: object) -> int:
@@ -165,7 +165,7 @@ def test_a_run_and_a_further_judge_do_not_judge_the_same_twice(
 ) -> None:
     exact = ("--judge", "oracle", "judge.name=exact")
     run = composed(cell(*PLAIN, "judge.name=exact"))
-    twin = Store.of(run).record
+    twin = Store(run).record
     pipeline.run(run)
     assert judge(path, *exact) == 0
     assert f"{run.run_id} has the same responses and this judge's verdicts" in capsys.readouterr().out

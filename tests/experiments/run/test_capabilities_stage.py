@@ -32,8 +32,8 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
     moved = ("trainer.learning_rate=0.05", "trainer.warmup_steps=0")
     configs = [composed(cell(*ON, reward, *moved)) for reward in ("reward=random", "reward=ground_truth")]
     [record, other] = [read_record(pipeline.run(config)) for config in configs]
-    start, policy = "miniature:qwen-1/pretrained", str(Store.of(configs[0]).checkpoint)
-    assert measured == [start, policy, str(Store.of(configs[1]).checkpoint)]
+    start, policy = "miniature:qwen-1/pretrained", str(Store(configs[0]).checkpoint)
+    assert measured == [start, policy, str(Store(configs[1]).checkpoint)]
     assert record.capabilities is not None and record.seconds["capabilities"] > 0
     assert [c.before for c in other.capabilities or []] == [c.before for c in record.capabilities]
     tasks = list(configs[0].capabilities.tasks)

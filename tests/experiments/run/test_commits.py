@@ -43,7 +43,7 @@ def finished(cell: Cell, hub_cache: Path, tiny_folder: Folder, tmp_path: Path, k
 
 
 def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
-    store = Store.of(finished)
+    store = Store(finished)
     assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
     assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
     preparation.prepare([finished])  # it is still the same run
@@ -53,7 +53,7 @@ def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
 def test_another_commit_under_the_same_name_is_another_run(
     finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell, half: bool
 ) -> None:
-    store = Store.of(finished)
+    store = Store(finished)
     if half:
         store.record.unlink()
     trained = store.training.read_bytes()
@@ -76,18 +76,16 @@ def test_another_commit_under_the_same_name_is_another_run(
 def test_a_run_does_not_continue_a_shared_training_of_another_commit(
     finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell
 ) -> None:
-    trained = Store.of(finished).training.read_bytes()
+    trained = Store(finished).training.read_bytes()
     add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
     other = composed(cell(f"generator={NAME}", "tracker=none", "evaluation.both_orders=false"))
-    assert Store.of(other).trained == Store.of(finished).trained and other.run_id != finished.run_id
+    assert Store(other).trained == Store(finished).trained and other.run_id != finished.run_id
     with private_cache(hub_cache):
-        with pytest.raises(
-            Unavailable, match=f"{Store.of(other).trained.name} was made with .*{SECOND} here"
-        ):
+        with pytest.raises(Unavailable, match=f"{Store(other).trained.name} was made with .*{SECOND} here"):
             preparation.prepare([other])
         with pytest.raises(Unavailable, match=SECOND):
             pipeline.run(other)
-    assert Store.of(finished).training.read_bytes() == trained
+    assert Store(finished).training.read_bytes() == trained
 
 
 def test_a_pinned_run_does_not_mind_a_new_commit(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> None:
@@ -151,11 +149,9 @@ def test_a_file_with_other_prompts_is_another_run(cell: Cell, tmp_path: Path, ti
     preparation.prepare([run])
     pipeline.run(run)
     digests = {f"data of {path}": files.version(str(path)) for path in (train, evaluation)}
-    assert read_json(Store.of(run).folder / "commits.json") == digests
-    assert read_json(Store.of(run).trained / "commits.json") == {
-        f"data of {train}": digests[f"data of {train}"]
-    }
-    assert digests.items() <= read_record(Store.of(run).record).environment.items()
+    assert read_json(Store(run).folder / "commits.json") == digests
+    assert read_json(Store(run).trained / "commits.json") == {f"data of {train}": digests[f"data of {train}"]}
+    assert digests.items() <= read_record(Store(run).record).environment.items()
     preparation.prepare([run, other])
     write_lines(Path(evaluation), rows("changed"))
     with pytest.raises(Unavailable, match=r"was made with .*eval\.jsonl with other contents.*another name"):

@@ -46,10 +46,10 @@ def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Gene
 
 def test_policy_and_start_are_compared_with_each_comparator(finished: Cell) -> None:
     config = composed(finished("reward=random", ON))
-    record = read_record(Store.of(config).record)
+    record = read_record(Store(config).record)
     assert record.comparisons is not None
     assert {c.name: c.checkpoint for c in record.comparisons} == PAPER
-    assert Store.of(config).done
+    assert Store(config).done
     for met in record.comparisons:
         assert met.responses == greedy(met.checkpoint, [p.prompt for p in record.pairs])
         for who, verdicts in (("policy", met.policy), ("start", met.start)):
@@ -67,14 +67,14 @@ def test_a_finished_run_is_compared_without_being_trained_again(
     cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     off, on = composed(finished("reward=random")), composed(cell("reward=random", ON))
-    path = Store.of(off).record
+    path = Store(off).record
     before = read_record(path)
-    assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
-    assert Store.of(on).record == path
+    assert before.comparisons is None and Store(off).done and not Store(on).done
+    assert Store(on).record == path
     for module, name in ((inputs, "resolve_weights"), (training, "train_policy"), (evaluation, "load")):
         monkeypatch.setattr(module, name, never)
-    Store.of(on).training.unlink()
-    Store.of(on).generations.unlink()
+    Store(on).training.unlink()
+    Store(on).generations.unlink()
     preparation.prepare([on])
     after = read_record(pipeline.run(on))
     assert {c.name: c.checkpoint for c in after.comparisons or []} == PAPER
@@ -93,7 +93,7 @@ def test_earlier_comparisons_stay_and_only_the_missing_ones_are_made(cell: Cell)
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
     first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
-    assert missing_comparators(first, Store.of(both).comparators) == {"reference": REFERENCE}
+    assert missing_comparators(first, Store(both).comparators) == {"reference": REFERENCE}
     second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
@@ -115,11 +115,11 @@ def test_runs_share_a_comparators_responses_to_the_same_prompts(
 
 def test_a_start_is_no_comparator_of_itself(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
     config = composed(cell("reward=random", ON, "regime=instruct"))
-    assert identity.comparators(config) == {"reference": REFERENCE}
+    assert config.comparators == {"reference": REFERENCE}
     record = read_record(pipeline.run(config))
     assert [c.name for c in record.comparisons or []] == ["reference"]
     assert "comparator instruct is the untrained start itself, skipped" in capsys.readouterr().err
-    assert Store.of(config).done
+    assert Store(config).done
 
 
 @pytest.mark.parametrize("scale", ["miniature", "paper"])
@@ -129,12 +129,12 @@ def test_comparators_are_no_part_of_the_run(scale: str) -> None:
     assert off.run_id == on.run_id
     assert identity.start_id(off) == identity.start_id(on)
     assert set(preparation.checkpoint_names([on])) - set(preparation.checkpoint_names([off])) == set(
-        identity.comparators(on).values()
+        on.comparators.values()
     )
 
 
 def test_the_papers_comparators() -> None:
-    found = identity.comparators(composed(["scale=paper", "family=olmo", "regime=sft", ON]))
+    found = composed(["scale=paper", "family=olmo", "regime=sft", ON]).comparators
     assert found == {"instruct": "allenai/OLMo-2-0425-1B-Instruct", "reference": "google/gemma-3-1b-it"}
 
 
@@ -223,7 +223,7 @@ def test_the_plan_counts_comparisons_of_a_start_once() -> None:
 
 
 def test_unscored_verdicts_and_a_missing_start_are_pending(finished: Cell) -> None:
-    record = read_record(Store.of(composed(finished("reward=random", ON))).record)
+    record = read_record(Store(composed(finished("reward=random", ON))).record)
     assert pending_comparators(record, PAPER) == {}
     [first, second] = record.comparisons or []
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
@@ -235,13 +235,13 @@ def test_an_unscored_verdict_against_a_comparator_is_pending_only_with_the_compa
     cell: Cell, finished: Cell
 ) -> None:
     config, plain = composed(finished("reward=random", ON)), composed(cell("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
     cells.run(config)
     record = read_record(store.record)
     [first, second] = record.comparisons or []
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
     write_record(store.record, replace(record, comparisons=[replace(first, policy=failed), second]))
-    assert Store.of(plain).done and not store.done
+    assert Store(plain).done and not store.done
     path = store.folder / cells.STATE
     write_record(path, replace(read_record(path, RunState), unscored=1))
     cells.run(plain)

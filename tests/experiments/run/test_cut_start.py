@@ -24,7 +24,7 @@ def cut_of(record: RunRecord) -> Comparison:
 
 def test_a_record_has_the_cut_start_with_verdicts_and_grades(finished: Cell) -> None:
     config = composed(finished())
-    record = read_record(Store.of(config).record)
+    record = read_record(Store(config).record)
     found, grades = cut_of(record), record.grades
     assert grades is not None and found.checkpoint == record.generator_checkpoint and found.start is not None
     assert found.responses == [cut_at_sentence_end(p.start) for p in record.pairs]
@@ -55,7 +55,7 @@ def test_a_record_has_the_cut_start_with_verdicts_and_grades(finished: Cell) -> 
         "generator": sorted(vocabulary.blind_spots("qwen")),
         "verifier": sorted(vocabulary.blind_spots("gemma")),
     }
-    assert Store.of(config).done
+    assert Store(config).done
 
 
 def test_a_finished_run_gets_its_cut_start_without_a_model(
@@ -63,12 +63,12 @@ def test_a_finished_run_gets_its_cut_start_without_a_model(
 ) -> None:
     off, on = composed(cell("evaluation.cut_start=false")), composed(cell())
     path = pipeline.run(off)
-    assert read_record(path).comparisons is None and Store.of(off).done and not Store.of(on).done
+    assert read_record(path).comparisons is None and Store(off).done and not Store(on).done
     for name in ("resolve_weights", "comparator_responses"):
         monkeypatch.setattr(comparators, name, never)
     monkeypatch.setattr(training, "train_policy", never)
     preparation.prepare([on])
-    assert pipeline.run(on) == path and cut_of(read_record(path)) and Store.of(on).done
+    assert pipeline.run(on) == path and cut_of(read_record(path)) and Store(on).done
 
 
 def test_identical_responses_tie_without_a_call(

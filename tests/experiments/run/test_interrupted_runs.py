@@ -54,7 +54,7 @@ def test_training_resumes_and_saved_checkpoints_stay(
         "selection.prompts=6",
         "checkpoint.every=2",
     )
-    store = Store.of(config)
+    store = Store(config)
     ended(config, monkeypatch, 1, signal.SIGTERM)
     assert [p.name for p in store.resume.glob("checkpoint-*")] == ["checkpoint-1"]
     assert not store.training.exists() and not store.checkpoint.exists()
@@ -108,18 +108,18 @@ def test_generation_goes_on_within_its_stage(
     killed = 0
     with monkeypatch.context() as broken:
         broken.setattr(generation, "_generate_batch", failing)
-        while not Store.of(config).record.exists():
+        while not Store(config).record.exists():
             try:
                 pipeline.run(config)
             except Killed:
                 killed += 1
     assert killed >= 2 and len(made) == needed
-    assert comparable(read_record(Store.of(config).record)) == comparable(twin)
+    assert comparable(read_record(Store(config).record)) == comparable(twin)
 
 
 def test_a_stage_file_that_is_cut_short_is_named(finished: Cell) -> None:
     config = composed(finished("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
     store.record.unlink()
     store.training.write_bytes(store.training.read_bytes()[:50])
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_a_stage_file_that_is_cut_short_is_named(finished: Cell) -> None:
 
 def test_seconds_are_those_of_all_attempts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(cell("reward=random", "trainer.max_steps=3"))
-    store = Store.of(config)
+    store = Store(config)
     ended(config, monkeypatch, 1, signal.SIGINT)
     marker = store.resume / "checkpoint-1" / "whole.json"
     write_json(marker, read_json(marker) | {"seconds": 5000.0})
@@ -155,7 +155,7 @@ def test_a_lost_record_is_made_again_without_training(
 ) -> None:
     """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
     config = composed(finished("reward=random", "selection.every=1", "selection.prompts=6"))
-    store = Store.of(config)
+    store = Store(config)
     record = read_record(store.record)
     assert not list(store.checkpoint.glob("step-*"))
     store.record.unlink()
@@ -249,7 +249,7 @@ def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
     words = (f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1")
     config = composed([*small, *words, *(["reward=random"] if trainer == "grpo" else [])])
     ended(config, monkeypatch, 2, None)
-    assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
+    assert list(Store(config).resume.glob("checkpoint-1/whole.json"))
     steps = Steps(killed=True)
     shutil.copytree(tmp_path / "runs", tmp_path / "interrupted")
     for changed in changes:
@@ -268,7 +268,7 @@ def test_the_processes_in_a_record_are_those_that_trained(
 ) -> None:
     """Not those of the launch that writes it."""
     config = composed(finished("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
     assert "processes" not in read_record(store.record).environment
     found = read_json(store.training)
     assert sorted(found["value"]) == ["history", "seconds", "stopped"]

@@ -117,7 +117,7 @@ def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub:
     stub.rates = {"server_error": 0.3}
     config = composed(trained(*judged_by(stub, "judge.retries=0")))
     first = read_record(pipeline.run(config))
-    store = Store.of(config)
+    store = Store(config)
     for file in (store.verdicts, store.training, store.generations):
         file.unlink()
     stub.rates = {}
@@ -154,8 +154,8 @@ def test_a_larger_budget_goes_on_with_the_same_run(trained: Cell, stub: ChatStub
     record = read_record(pipeline.run(small))
     assert len(stub.bodies) == 5
     assert not all(scored(record))
-    assert pipeline.run(large) == Store.of(small).record
-    record = read_record(Store.of(small).record)
+    assert pipeline.run(large) == Store(small).record
+    record = read_record(Store(small).record)
     assert record.verdicts == length_judge.verdicts(record.pairs)
     assert len(stub.bodies) == length_judge.questions(record.pairs)
 
@@ -185,7 +185,7 @@ def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub)
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
     assert len(stub.bodies) == 2 + length_judge.questions(record.pairs) + 7
     pipeline.run(composed(trained(*panel(stub))))
-    again = read_record(Store.of(config).record)
+    again = read_record(Store(config).record)
     assert again.verdicts == length_judge.verdicts(record.pairs, "gpt_5_2") + length_judge.verdicts(
         record.pairs, "anthropic"
     )
@@ -321,7 +321,7 @@ def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, s
     stub.key = "another"
     with pytest.raises(Unavailable, match="no access"):
         pipeline.run(composed(trained(*judged_by(stub))))
-    assert scored(read_record(Store.of(config).record)).count(True) >= 5
+    assert scored(read_record(Store(config).record)).count(True) >= 5
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
 
 def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None:
     config = composed(finished("reward=random"))
-    record = read_record(Store.of(config).record)
-    lines = [json.loads(line) for line in Store.of(config).verdicts.read_text().splitlines()]
+    record = read_record(Store(config).record)
+    lines = [json.loads(line) for line in Store(config).verdicts.read_text().splitlines()]
     assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
     assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
     assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
@@ -357,7 +357,7 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
         cell("reward=random", "trainer.max_steps=2", "selection.every=1", "selection.prompts=12", *picked)
     )
     stub.rates = {"server_error": 1.0}
-    store, first = Store.of(config), read_record(pipeline.run(config))
+    store, first = Store(config), read_record(pipeline.run(config))
     assert first.trajectory is not None and first.selected is None
     nothing = "the checkpoints have 0 of 24 selection verdicts scored in common: none was selected"
     assert nothing in first.warnings
@@ -381,7 +381,7 @@ def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
     steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     chosen = ("selection.every=1", "selection.prompts=12", *picked)
     config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
-    record, store = read_record(pipeline.run(config)), Store.of(config)
+    record, store = read_record(pipeline.run(config)), Store(config)
     saved = sorted((store.trained / "selection").glob("step-*.json"))
     saved.remove(store.saved_responses(1, store.responses_digest))
     files = [next(store.starts.glob("*-selection-*.json")), *saved]

@@ -30,7 +30,7 @@ def responses(record: RunRecord, who: str) -> list[Generation]:
 
 def test_a_cell_leaves_a_whole_record(finished: Cell) -> None:
     config = composed(finished())
-    store = Store.of(config)
+    store = Store(config)
     path = store.record
     record = read_record(path)
     assert record.run_id == config.run_id == path.parent.name
@@ -86,7 +86,7 @@ def test_every_evaluated_response_ends_by_the_configured_rule(
     record = read_record(pipeline.run(run))
     assert {"start answers", "policy answers", "verifier responses", "answers of step-1"} <= ends.keys()
     assert set(map(tuple, ends.values())) == {(1,)}
-    assert load(str(Store.of(run).checkpoint)).end_ids == (1, 2)
+    assert load(str(Store(run).checkpoint)).end_ids == (1, 2)
     assert record.config["evaluation"]["stop"] == "checkpoint"
     assert record.decoding is not None and record.decoding["end_tokens"] == ["<|endoftext|>"]
 
@@ -125,7 +125,7 @@ def test_a_finished_cell_is_skipped(
     finished: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = composed(finished("reward=random"))
-    path = Store.of(config).record
+    path = Store(config).record
     before = path.stat().st_mtime_ns, path.read_bytes()
     for module, name in ((evaluation, "load"), (training, "train_policy"), (pipeline, "_judge")):
         monkeypatch.setattr(module, name, never)
@@ -139,7 +139,7 @@ def test_a_crash_after_training_resumes_without_training_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = composed(cell("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
 
     def crash(*_: object) -> Any:
         raise RuntimeError("the judge is down")
@@ -164,7 +164,7 @@ def test_a_crash_after_training_resumes_without_training_again(
 def test_the_starts_responses_are_made_once_for_two_rewards(
     cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = read_record(Store.of(composed(finished("reward=random"))).record)
+    first = read_record(Store(composed(finished("reward=random"))).record)
     titles = count_generations(monkeypatch)
     second = read_record(pipeline.run(composed(cell("reward=ground_truth", "seed=1"))))
     assert titles == ["policy answers"]
@@ -174,7 +174,7 @@ def test_the_starts_responses_are_made_once_for_two_rewards(
 
 def test_a_stage_made_from_something_else_is_made_again(finished: Cell) -> None:
     config = composed(finished("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
     store.record.unlink()
     stale = {"response": "of other weights", "finished": True, "tokens": 3}
     write_json(store.start, {"made_from": "00000000", "seconds": 1.0, "value": [stale] * 12})
@@ -185,7 +185,7 @@ def test_a_stage_made_from_something_else_is_made_again(finished: Cell) -> None:
 
 def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     config, clean = composed(cell("reward=random")), composed(cell("reward=random", "results_dir=elsewhere"))
-    store = Store.of(config)
+    store = Store(config)
     unfinished = store.trained / "checkpoint.partial"
     for folder in (unfinished, store.checkpoint):  # the second: killed just before its history was written
         folder.mkdir(parents=True)
@@ -204,7 +204,7 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
 
 def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(cell("reward=random"))
-    store = Store.of(config)
+    store = Store(config)
 
     def crash(*arguments: Any) -> Any:
         (arguments[-1].folder / "model.safetensors").write_text("half")
@@ -289,7 +289,7 @@ def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> No
     record = read_record(pipeline.run(config))
     prompt, response = record.pairs[0].prompt, "fox, bear."
     before = reward.variant(score_end_of_turn=False)([prompt], [response], [[1]])
-    moved = type(reward)(str(Store.of(config).checkpoint))([prompt], [response], [[1]])
+    moved = type(reward)(str(Store(config).checkpoint))([prompt], [response], [[1]])
     assert before == type(reward)(config.generator)([prompt], [response], [[1]])
     assert abs(before[0] - moved[0]) > 1e-3
 

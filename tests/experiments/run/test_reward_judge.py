@@ -40,7 +40,7 @@ def test_a_run_with_the_exact_judge(cell: Cell) -> None:
     assert record.history["reward"] == pytest.approx([0.5] * STEPS)  # what one wins another loses
     assert record.history["unscored"] == [0.0] * STEPS
     assert any("also the judge of the evaluation" in warning for warning in record.warnings)
-    log = VerdictLog(Store.of(run).reward_verdicts)
+    log = VerdictLog(Store(run).reward_verdicts)
     assert 0 < len(log.scored) <= MOST
     assert read_record(pipeline.run(run)) == record
 
@@ -65,16 +65,14 @@ def test_calls_and_money_are_counted_and_an_interrupted_run_asks_for_nothing_twi
     # 100 tokens sent and 10 received, at 10 and 100 dollars a million
     assert record.reward_judging == Spending(len(before), pytest.approx(len(before) * 0.002))  # type: ignore[arg-type]
     assert not any("also the judge" in warning for warning in record.warnings)
-    assert (
-        KEY not in Store.of(run).record.read_text() and KEY not in Store.of(run).reward_verdicts.read_text()
-    )
+    assert KEY not in Store(run).record.read_text() and KEY not in Store(run).reward_verdicts.read_text()
 
 
 def test_failed_comparisons_are_left_out(asked: Callable[..., list[str]], stub: ChatStub) -> None:
     stub.rates = {"prose": 0.5}
     run = composed(asked("reward.judge.retries=0", "reward.judge.max_calls=1000"))
     record = read_record(pipeline.run(run))
-    verdicts = [line for line in Store.of(run).reward_verdicts.read_text().splitlines() if "unscored" in line]
+    verdicts = [line for line in Store(run).reward_verdicts.read_text().splitlines() if "unscored" in line]
     assert verdicts and record.reward_judging is not None
     assert record.reward_judging.calls == sum(stub.asked.values())
     assert all(value is None or 0 <= value <= 1 for value in record.history["reward"])
@@ -116,7 +114,7 @@ def test_the_number_of_comparisons(cell: Cell, words: tuple[str, ...], expected:
     run = composed(cell("reward=pairwise_judge", "evaluation.cut_start=false", *words))
     assert judged_comparisons(run, "reward.judge") == expected
     pipeline.run(run)
-    made = len(VerdictLog(Store.of(run).reward_verdicts).scored)
+    made = len(VerdictLog(Store(run).reward_verdicts).scored)
     assert expected / 2 < made <= expected  # equal responses are compared once
 
 

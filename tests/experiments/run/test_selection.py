@@ -33,7 +33,7 @@ def test_trajectory_and_selected_checkpoint_are_those_of_the_saved_policies(
         cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     )
     record = read_record(pipeline.run(config))
-    store, path = Store.of(config), record.trajectory
+    store, path = Store(config), record.trajectory
     assert path is not None and path.judge == "oracle"
     asked = selection.selection_prompts(config)
     texts = [p.text for p in asked]
@@ -75,8 +75,8 @@ def test_selection_changes_nothing_else(cell: Cell) -> None:
     assert record.history == without.history
     assert without.trajectory is without.selected is None
     assert "selection" not in without.config and record.config["selection"]["every"] == 1
-    assert not list(Store.of(config).checkpoint.glob("step-*"))
-    assert (Store.of(config).checkpoint / "model.safetensors").exists()
+    assert not list(Store(config).checkpoint.glob("step-*"))
+    assert (Store(config).checkpoint / "model.safetensors").exists()
 
 
 def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,9 @@ def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], mes
 def test_what_is_off_is_no_part_of_a_run() -> None:
     plain, other = composed([]), composed(["selection.prompts=7", "capabilities.chat_template=true"])
     assert plain.run_id == other.run_id
-    assert not any(path.startswith(("selection", "capabilities")) for path in identity.flat_settings(plain))
+    assert not any(
+        path.startswith(("selection", "capabilities")) for path in identity.flatten(plain.settings)
+    )
     on = composed(["selection.every=10"])
     assert len({c.run_id for c in (plain, on, composed(["selection.every=10", "selection.prompts=7"]))}) == 3
     assert on.run_id == composed(["selection.every=10", "selection.keep=true"]).run_id

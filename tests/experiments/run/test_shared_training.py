@@ -85,7 +85,7 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
     assert (trained, answers, measured) == expected
     if override in REUSING:
         alone = read_record(pipeline.run(composed(cell(*words, f"results_dir={tmp_path / 'alone'}"))))
-        assert comparable(read_record(Store.of(run).record)) == comparable(alone)
+        assert comparable(read_record(Store(run).record)) == comparable(alone)
 
 
 def test_another_judge_takes_the_saved_checkpoints_responses(
@@ -94,7 +94,7 @@ def test_another_judge_takes_the_saved_checkpoints_responses(
     first, second = composed(cell(*SELECTED)), composed(cell(*SELECTED, "evaluation.both_orders=false"))
     before = read_record(pipeline.run(first))
     assert Work(monkeypatch).of(lambda: pipeline.run(second)) == (0, [], 0)
-    after = read_record(Store.of(second).record)
+    after = read_record(Store(second).record)
     assert before.trajectory is not None and after.trajectory is not None
     assert after.history == before.history and after.pairs == before.pairs
     points = [[each[:1] for each in c.points] for c in before.trajectory.checkpoints]
@@ -103,7 +103,7 @@ def test_another_judge_takes_the_saved_checkpoints_responses(
 
 def test_saved_checkpoints_stay_until_all_runs_of_a_command_have_selected(cell: Cell) -> None:
     runs = [composed(cell(*SELECTED, f"selection.prompts={n}")) for n in (6, 7)]
-    store = Store.of(runs[0])
+    store = Store(runs[0])
     preparation.prepare(runs)
     pipeline.run(runs[0])
     assert len(list(store.checkpoint.glob("step-*"))) == 2
@@ -131,7 +131,7 @@ def test_a_run_that_is_deleted_with_its_training_is_trained_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = composed(cell(*PLAIN))
-    store, work = Store.of(run), Work(monkeypatch)
+    store, work = Store(run), Work(monkeypatch)
     pipeline.run(run)
     for path, expected in ((store.record, 0), (store.training, 1)):
         store.record.unlink(missing_ok=True)
@@ -152,6 +152,6 @@ def test_two_runs_at_the_same_time_train_once(cell: Cell, tmp_path: Path) -> Non
     said = [(tmp_path / f"stderr-{number}").read_text() for number in range(2)]
     assert [process.exitcode for process in processes] == [0, 0], said
     assert sum(text.count("miniature:qwen-1/pretrained by random") for text in said) == 1
-    records = [read_record(Store.of(composed(line)).record) for line in lines]
+    records = [read_record(Store(composed(line)).record) for line in lines]
     assert records[0].run_id != records[1].run_id and records[0].pairs == records[1].pairs
     assert records[0].seconds["train"] == records[1].seconds["train"]

@@ -16,7 +16,7 @@ from experiments.run.store import Store, add_to_experiments
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:
     config = composed([f"results_dir={tmp_path}"])
-    store = Store.of(config)
+    store = Store(config)
     assert store.folder == tmp_path / config.run_id
     assert store.start == tmp_path / "starts" / f"{identity.start_id(config)}.json"
     files = [store.checkpoint, store.training, store.generations, store.verdicts, store.record]

@@ -24,7 +24,7 @@ LLAMA, OLMO, GEMMA = (f"miniature:{family}-1/verifier" for family in ("llama", "
 @pytest.fixture
 def measured(finished: Cell) -> RunRecord:
     """The record of a run, which measures its responses."""
-    return read_record(Store.of(composed(finished("reward=random"))).record)
+    return read_record(Store(composed(finished("reward=random"))).record)
 
 
 def bare(pair: Pair) -> Pair:
@@ -197,7 +197,7 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
 
     monkeypatch.setattr(pipeline, "measure_surprisal", refused)
     config = composed(finished("reward=random"))
-    Store.of(config).record.unlink()
+    Store(config).record.unlink()
     record = read_record(pipeline.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
     assert record.language_model is None

@@ -21,7 +21,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
 
 def check_tensorboard(config: Any, record: RunRecord) -> None:
     """It has the record's history: each value at its step, once, to the six digits that a record keeps."""
-    events = EventAccumulator(str(Store.of(config).trained / "tensorboard")).Reload()
+    events = EventAccumulator(str(Store(config).trained / "tensorboard")).Reload()
     columns = {name: values for name, values in record.history.items() if name != "step"}
     for column, values in columns.items():
         seen = events.Scalars(f"train/{column}") if f"train/{column}" in events.Tags()["scalars"] else []
@@ -32,10 +32,10 @@ def check_tensorboard(config: Any, record: RunRecord) -> None:
 
 def test_tensorboard_lies_beside_the_policy(finished: Cell) -> None:
     config = composed(finished())
-    record = read_record(Store.of(config).record)
+    record = read_record(Store(config).record)
     check_tensorboard(config, record)
     assert record.warnings == []
-    assert [found.run_id for found in load_runs([Store.of(config).folder.parent])] == [record.run_id]
+    assert [found.run_id for found in load_runs([Store(config).folder.parent])] == [record.run_id]
 
 
 def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytes
             pipeline.run(config)
     record = read_record(pipeline.run(config))
     assert record.history["step"] == [1, 2, 3, 4, 5]
-    assert len(list((Store.of(config).trained / "tensorboard").iterdir())) == 2, "a file a start"
+    assert len(list((Store(config).trained / "tensorboard").iterdir())) == 2, "a file a start"
     check_tensorboard(config, record)
 
 
@@ -55,14 +55,14 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
     cells = [composed(cell(f"tracker={name}")) for name in TRACKERS]
     assert len({config.run_id for config in cells}) == 1
     assert len({str(training.tracked_settings(config)) for config in cells}) == 1
-    [progress] = training.callbacks(cells[-1], Store.of(cells[-1]))
+    [progress] = training.callbacks(cells[-1], Store(cells[-1]))
     assert isinstance(progress, training.ProgressFile)
 
 
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(cell("experiment=main_table"))
-    [_, callback] = training.callbacks(config, Store.of(config))
-    assert callback.run.id == Store.of(config).trained.name and callback.run.project == "cme-main_table"
+    [_, callback] = training.callbacks(config, Store(config))
+    assert callback.run.id == Store(config).trained.name and callback.run.project == "cme-main_table"
     settings = callback.run.settings
     assert (
         settings["family.name"] == "qwen"
@@ -95,4 +95,4 @@ def test_a_tracker_that_cannot_be_had_is_refused_before_any_work(
     with pytest.raises(Unavailable) as refused:
         preparation.prepare(configs)
     assert str(refused.value).startswith("tracker=mlflow needs the package mlflow")
-    assert not Store.of(configs[0]).folder.exists()
+    assert not Store(configs[0]).folder.exists()

@@ -45,14 +45,14 @@ def test_another_judge_needs_nothing_but_the_record(
     again = composed(cell(*words, *by_length))
     preparation.prepare([again])
     after = read_record(pipeline.run(again))
-    assert again.run_id != first.run_id and Store.of(again).done
+    assert again.run_id != first.run_id and Store(again).done
     assert comparable(after) == comparable(alone)
     assert all(v.note is not None for v in after.verdicts) and len(after.warnings) == 3
     assert after.seconds["train"] == before.seconds["train"]
-    assert (Store.of(again).folder / "selected_outputs.json").exists()
+    assert (Store(again).folder / "selected_outputs.json").exists()
     assert not (tmp_path / "runs" / "trainings").exists()
 
-    shutil.rmtree(Store.of(first).folder)  # so that the twin is the run of the judge that cuts responses
+    shutil.rmtree(Store(first).folder)  # so that the twin is the run of the judge that cuts responses
     preparation.prepare([oracle := composed(cell(*words, "evaluation.cut_start=false", "judge.name=exact"))])
     back = read_record(pipeline.run(oracle))
     kept = [c for c in before.comparisons or [] if c.name == "other"]
@@ -62,26 +62,26 @@ def test_another_judge_needs_nothing_but_the_record(
 
 def test_a_twin_differs_in_its_judge_alone(finished: Cell, cell: Cell, by_length: list[str]) -> None:
     first = composed(finished(*PLAIN))
-    record = read_record(Store.of(first).record)
+    record = read_record(Store(first).record)
 
     def twin(*words: str) -> RunRecord | None:
         run = composed(cell(*PLAIN, *words))
-        return find_twin(run, Store.of(run))
+        return find_twin(run, Store(run))
 
     assert twin(*by_length) == twin(*by_length, "fail_fast=true") == record
     assert twin() is None, "a run is no twin of itself"
     for other in ("evaluation.both_orders=false", "seed=1", "data.eval_prompts=8", "trainer.max_steps=3"):
         assert twin(*by_length, other) is None
-    raw = json.loads(Store.of(first).record.read_text())
+    raw = json.loads(Store(first).record.read_text())
     for broken in ({**raw, "neutral": None}, {**raw, "schema": 99}):
-        Store.of(first).record.write_text(json.dumps(broken))
+        Store(first).record.write_text(json.dumps(broken))
         assert twin(*by_length) is None
 
 
 def test_a_judge_that_can_judge_no_response_of_the_twin_is_refused_first(finished: Cell, cell: Cell) -> None:
     first = composed(finished(*PLAIN))
-    shutil.rmtree(Store.of(first).trained)
+    shutil.rmtree(Store(first).trained)
     other = composed(cell(*PLAIN, "judge=reference_similarity"))
     with pytest.raises(BadConfig, match=f"can judge none of .* of {first.run_id}: .* no reference answer"):
         preparation.prepare([other])
-    assert not Store.of(other).folder.exists()
+    assert not Store(other).folder.exists()

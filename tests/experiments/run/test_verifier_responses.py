@@ -45,12 +45,12 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
     ],
 )
 def test_whose_responses_they_are(arguments: tuple[str, ...], who: str | None) -> None:
-    assert identity.responding_verifier(composed([*arguments])) == who
+    assert composed([*arguments]).responding_verifier == who
 
 
 def test_a_run_without_a_verifier_has_none(cell: Cell) -> None:
     config = composed(cell("reward=random"))
-    assert verifier_responses(config, Store.of(config), {}, []) == (None, 0.0)
+    assert verifier_responses(config, Store(config), {}, []) == (None, 0.0)
 
 
 def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
@@ -79,6 +79,6 @@ def test_they_are_those_of_the_verifier_as_it_is_rounded(cell: Cell, monkeypatch
         place = next(word for word in cell() if word.startswith("results_dir="))
         config = composed([*given, *more, "reward=cme", "data.eval_prompts=2", place])
         prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
-        name = identity.responding_verifier(config)
-        assert name is not None and verifier_responses(config, Store.of(config), {name: "w"}, prompts)[0]
+        name = config.responding_verifier
+        assert name is not None and verifier_responses(config, Store(config), {name: "w"}, prompts)[0]
     assert asked == ["8bit", None, None]
