@@ -118,13 +118,12 @@ def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[st
 
 def _probe(overrides: list[str]) -> int:
     """Probe the rewards of the cells of a command line."""
-    from analysis.tables.render import to_markdown
     from analysis.tables.reward_probe import reward_probe_table
     from cme.records import RewardProbeRecord, read_record
     from cme.runtime.terminal import plain
     from experiments.config import composition
     from experiments.config.validation import BadConfig
-    from experiments.probes import reward_probe
+    from experiments.probes import records, reward_probe
 
     if hydra := [word for word in overrides if composition.configures_hydra(word)]:
         raise BadConfig(
@@ -140,8 +139,7 @@ def _probe(overrides: list[str]) -> int:
         path = reward_probe.run(cell)
         if own:
             print(f"## {plain(own)}\n")
-        print(to_markdown(reward_probe_table(read_record(path, RewardProbeRecord))))
-        print(f"record: {path}")
+        records.print_record(path, reward_probe_table(read_record(path, RewardProbeRecord)))
     return 0
 
 

@@ -18,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeErr
 
 from cme.runtime import shipped
 from cme.runtime.terminal import plain
-from experiments.config import schema
+from experiments.config import registration
 from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
 from experiments.config.reward_sums import names_in, spell_out
@@ -68,7 +68,7 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
     syntax of Hydra's command line; overrides on the command line replace those of the grid. Raises BadConfig for an
     experiment with grids but none at the scale.
     """
-    schema.register()
+    registration.register()
     named = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
     name, scale = named.get("experiment"), named.get("scale")
     if name is None or "," in name or is_display_only(arguments) or not any(a in MULTIRUN for a in arguments):
@@ -104,7 +104,7 @@ def config_groups() -> dict[str, list[str]]:
     Raises BadConfig for a verifier that is both.
     """
     groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
-    files, entries = groups.get("verifier", []), schema.load_verifiers()
+    files, entries = groups.get("verifier", []), registration.load_verifiers()
     if twice := sorted(entries.keys() & set(files)):
         raise BadConfig(
             f"verifier={twice[0]} is in conf/verifiers.yaml and in conf/verifier/; rename the file"
@@ -169,11 +169,7 @@ def _override_values(text: str, multirun: bool, groups: Mapping[str, Sequence[st
     try:
         override: Override = OverridesParser.create().parse_override(text)
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else None
-    except (
-        HydraException,
-        RecursionError,
-        ValueError,
-    ) as error:  # nested too deeply, or a number of 5000 digits
+    except (HydraException, RecursionError, ValueError) as error:  # nested too deeply, or 5000 digits
         raise BadConfig(f"{text[:80]} is not an override of the form key=value") from error
     singles = [text] if values is None else [f"{override.get_key_element()}={value}" for value in values]
     group = str(override.key_or_group)

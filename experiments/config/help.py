@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from experiments.config.composition import config_groups
 from experiments.config.schema import Config
-from experiments.config.settings import Setting, declaration, group_of
+from experiments.config.settings import Setting, declaration, declared_fields
 from experiments.config.trainers import TRAINERS
 
 HIDDEN = ("accelerate", "hydra", "source")
@@ -56,15 +56,11 @@ def _group_help(group: str) -> str:
 
 def _describe_fields(schema: Any, path: str = "") -> Iterator[str]:
     """A line for each field of a schema, by its dotted path."""
-    for one in fields(schema):
-        declared = declaration(one)
-        if declared is not None:
-            kind = one.type.__name__ if isinstance(one.type, type) else str(one.type).replace("typing.", "")
-            allowed = f"one of {', '.join(declared.choices)}" if declared.choices else ""
-            described = "; ".join(filter(None, [declared.help, allowed, declared.bounds]))
-            yield f"  {path}{one.name} ({kind}{_default(declared)}): {described}"
-        elif (group := group_of(one)) is not None:
-            yield from _describe_fields(group, f"{path}{one.name}.")
+    for here, one, declared in declared_fields(schema, path):
+        kind = one.type.__name__ if isinstance(one.type, type) else str(one.type).replace("typing.", "")
+        allowed = f"one of {', '.join(declared.choices)}" if declared.choices else ""
+        described = "; ".join(filter(None, [declared.help, allowed, declared.bounds]))
+        yield f"  {here} ({kind}{_default(declared)}): {described}"
 
 
 def _default(declared: Setting) -> str:

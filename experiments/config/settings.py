@@ -1,7 +1,8 @@
 """How a field of the configuration is declared: default, help, bounds, choices, and the first stage that it changes."""
 
 import operator
-from dataclasses import Field, dataclass, field, is_dataclass
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from omegaconf import MISSING
@@ -72,6 +73,15 @@ def neutral(default: Any = MISSING, **declared: Any) -> Any:
 def declaration(one: "Field[Any]") -> Setting | None:
     """The declaration of a dataclass field; None for a group of fields, each of which has its own."""
     return one.metadata.get("setting")
+
+
+def declared_fields(schema: Any, path: str = "") -> Iterator[tuple[str, "Field[Any]", Setting]]:
+    """Dotted path, field and declaration of every field of a schema and of the groups in it."""
+    for one in fields(schema):
+        if (declared := declaration(one)) is not None:
+            yield f"{path}{one.name}", one, declared
+        elif (group := group_of(one)) is not None:
+            yield from declared_fields(group, f"{path}{one.name}.")
 
 
 def group_of(one: "Field[Any]") -> Any:

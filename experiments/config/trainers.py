@@ -193,16 +193,22 @@ class Grpo(Optimization):
             )
 
 
-MONITORED = ("evaluation.max_new_tokens",)
-"""The length of the responses that DPO and SFT measure during training, which the history records."""
+@dataclass
+class Offline(Optimization):
+    """Fields of DPO and SFT, whose policy answers prompts only to be measured."""
+
+    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
+    ALSO_TRAINING: ClassVar[tuple[str, ...]] = (
+        "evaluation.max_new_tokens",
+    )  # the length of the measured answers
+
+    max_length: int = setting(help="tokens of prompt and response together at most", above=0)
+    monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)
 
 
 @dataclass
-class Dpo(Optimization):
+class Dpo(Offline):
     """DPO on preference pairs, with the field names of trl.DPOConfig."""
-
-    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
-    ALSO_TRAINING: ClassVar[tuple[str, ...]] = MONITORED
 
     method: str = setting("dpo", help="name of the trainer")
     pairs: Component | None = setting(
@@ -210,21 +216,14 @@ class Dpo(Optimization):
     )
     beta: float = setting(0.1, help="weight of the KL penalty", above=0)
     loss_type: str = setting("sigmoid", help="loss", choices=("sigmoid", "hinge", "ipo"))
-    max_length: int = setting(help="tokens of prompt and response together at most", above=0)
-    monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)
 
 
 @dataclass
-class Sft(Optimization):
+class Sft(Offline):
     """Supervised fine-tuning on the verifier's answers to the training prompts, in the terms of trl.SFTConfig."""
-
-    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
-    ALSO_TRAINING: ClassVar[tuple[str, ...]] = MONITORED
 
     method: str = setting("sft", help="name of the trainer")
     sampling: Sampling = field(default_factory=Sampling)
-    max_length: int = setting(help="tokens of prompt and response together at most", above=0)
-    monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)
 
 
 @dataclass

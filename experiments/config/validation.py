@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from contextlib import contextmanager
 from importlib import import_module
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
@@ -20,8 +20,8 @@ from cme.runtime.files import check_name
 from experiments.config import identity, reward_validation
 from experiments.config.components import Component, locate
 from experiments.config.family_overlap import Party, family_of, overlap_warnings
-from experiments.config.schema import REGIMES
-from experiments.config.settings import Setting, declaration
+from experiments.config.schema import REGIMES, Config
+from experiments.config.settings import declared_fields
 from experiments.config.trainers import TRAINERS
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ class BadConfig(ValueError):
 
 class NoSuchCell(BadConfig):
     """A family without a checkpoint of the regime at the scale."""
+
+
+@contextmanager
+def as_bad_config(what: str = "") -> Iterator[None]:
+    """Raise a ValueError of the block as BadConfig, whose message begins with `what`, such as `data=world`."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadConfig(f"{what}: {error}" if what else str(error)) from error
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -113,10 +122,8 @@ def check_names(values: Mapping[str, Any]) -> None:
     """Check the folder of the results, and the names that become part of file names in it. Raises BadConfig."""
     for path, name in identity.flatten(dict(values)).items():
         if path.endswith(".name") and name is not None:
-            try:
+            with as_bad_config():
                 check_name(path, str(name))
-            except ValueError as error:
-                raise BadConfig(str(error)) from None
     if not values["results_dir"].strip():
         raise BadConfig("results_dir is empty; it must be a folder, such as results_dir=results/runs")
 
@@ -153,7 +160,8 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     """
     if problem := find_unwritable(run.values):
         raise BadConfig(problem)
-    for path, value in identity.flatten(run.values).items():
+    values = identity.flatten(run.values)
+    for path, value in values.items():
         if isinstance(value, int) and abs(value) > LARGEST:
             raise BadConfig(f"{path}={value}; it must be at most {LARGEST}")
     if not run.generator.strip():
@@ -165,8 +173,9 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
                 f"data.{name}={file} has no effect with data={run.data.name}, which does not read it; use data=file or "
                 f"data=instruction_following, or data.source.{name} with data that have this field"
             )
-    try:
-        for path, value, declared in _declared_values(run):
+    with as_bad_config():
+        for path, _, declared in [*declared_fields(Config), *declared_fields(run.trainer, "trainer.")]:
+            value = values.get(path)
             if value is not None and declared.choices and value not in declared.choices:
                 raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
             if not declared.allows(value):
@@ -179,8 +188,6 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
         run.trainer.check(run)
         reward_validation.check(run)
         run.selection.check(run.trainer)
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
     if run.experiment.needs_answers and run.data.answers == "none":
         raise BadConfig(
             f"experiment={run.experiment.name} needs answers, but data={run.data.name} has none "
@@ -205,16 +212,6 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
         )
     return warnings + _overlaps(run, parties)
-
-
-def _declared_values(node: Any, path: str = "") -> Iterator[tuple[str, Any, Setting]]:
-    """Dotted path, value and declaration of every field of the schema, given a run or a group of it."""
-    for one in fields(node):
-        value, here = getattr(node, one.name), f"{path}{one.name}"
-        if (declared := declaration(one)) is not None:
-            yield here, value, declared
-        elif is_dataclass(value):
-            yield from _declared_values(value, f"{here}.")
 
 
 def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
@@ -289,10 +286,8 @@ def _check_component(
         return
     if not (isinstance(factory, type) and issubclass(factory, base)):
         raise BadConfig(f"{path}._target_={target} must derive from {base.__module__}.{base.__name__}")
-    try:
+    with as_bad_config(path):
         factory.check(**arguments)
-    except ValueError as error:
-        raise BadConfig(f"{path}: {error}") from error
 
 
 def _check_judge(run: "Run", path: str, judge: Component) -> None:

@@ -27,7 +27,7 @@ from cme.rewards.cross_model.settings import VerifierSettings
 from experiments.config import identity
 from experiments.config.components import Component, option_settings
 from experiments.config.runs import Run
-from experiments.config.validation import BadConfig
+from experiments.config.validation import BadConfig, as_bad_config
 from experiments.probes.records import record_fields
 from experiments.run import inputs, preparation
 from experiments.run.cell import quiet_libraries
@@ -131,10 +131,8 @@ def answers(run: Run) -> list[GradedAnswer]:
     """The graded answers of a cell. Raises BadConfig for data without reference answers."""
     data = run.data
     prompts = inputs.load_prompts(data, data.eval_split, prompt_count(run))
-    try:
+    with as_bad_config(f"data={data.name}, data.eval_split={data.eval_split}"):
         return graded_answers(prompts, run.seed)
-    except ValueError as error:
-        raise BadConfig(f"data={data.name}, data.eval_split={data.eval_split}: {error}") from error
 
 
 def run(run: Run) -> Path:

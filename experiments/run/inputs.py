@@ -19,7 +19,7 @@ from cme.records import Conversation, Pair, Preference, Prompt, read_json, write
 from experiments.config.runs import Run
 from experiments.config.schema import Data
 from experiments.config.trainers import Dpo
-from experiments.config.validation import BadConfig
+from experiments.config.validation import as_bad_config
 from experiments.run import cell
 from experiments.run.store import Store, trains
 
@@ -32,10 +32,8 @@ def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
 
     Raises Unavailable for data that is not available, BadConfig if there are fewer.
     """
-    try:
+    with as_bad_config(f"data={data.name}"):
         prompts = cast("list[Prompt]", data.source.instantiate(split=split, count=count, seed=data.seed))
-    except ValueError as error:
-        raise BadConfig(f"data={data.name}: {error}") from error
     if data.answers == "none":
         return prompts
     readable = [gold_answer(p.answer, data.answers) is not None for p in prompts]
@@ -59,10 +57,8 @@ def load_preferences(run: Run) -> list[Preference]:
     """
     assert isinstance(run.trainer, Dpo) and run.trainer.pairs is not None
     prompts = training_prompts(run)
-    try:
+    with as_bad_config(f"trainer.pairs with data={run.data.name}"):
         return cast("list[Preference]", run.trainer.pairs.instantiate(prompts=prompts, seed=run.data.seed))
-    except ValueError as error:
-        raise BadConfig(f"trainer.pairs with data={run.data.name}: {error}") from error
 
 
 def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
@@ -77,10 +73,8 @@ def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
 
 def data_copies(run: Run) -> list[Copy]:
     """What the prompts of a run are read from if they come from the hub. Raises BadConfig for conflicting settings."""
-    try:
+    with as_bad_config(f"data={run.data.name}"):
         return list(_call_source(run, "copies"))
-    except ValueError as error:
-        raise BadConfig(f"data={run.data.name}: {error}") from error
 
 
 def file_problems(run: Run) -> list[str]:

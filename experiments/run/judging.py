@@ -15,7 +15,7 @@ from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
-from experiments.config.validation import BadConfig
+from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run.inputs import pair_prompts
 
 ASSUMPTIONS = """\
@@ -45,10 +45,8 @@ def judge_class(judge: Component) -> type[Judge]:
 
 def instantiate_judge(judge: Component) -> Judge:
     """The judge that the configuration names. Raises Unavailable or BadConfig if it cannot be made."""
-    try:
+    with as_bad_config(f"judge={judge.name}"):
         return cast("Judge", judge.instantiate())
-    except ValueError as error:
-        raise BadConfig(f"judge={judge.name}: {error}") from error
 
 
 def judge_digest(judge: Component) -> str:

@@ -15,7 +15,7 @@ from cme.training.checkpoint_files import KEPT
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.trainers import Optimization
-from experiments.config.validation import BadConfig
+from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run import inputs, judging
 from experiments.run.store import Store, add_to_experiments, missing_comparators, trains
 from experiments.run.twin import find_responses
@@ -145,10 +145,8 @@ def _missing(runs: list[Run], more: Sequence[str] = (), more_tokenizers: Sequenc
         from cme.checkpoints import check_available
 
         hosted = [copy.repository for copy in copies if copy.path is None]
-        try:
+        with as_bad_config():
             problems = _problems(check_available, names, tokenizers, hosted)
-        except ValueError as error:
-            raise BadConfig(str(error)) from error
     problems += [line for copy in copies if copy.path is not None for line in files.missing(copy)]
     sources = {str(run.data.source): run for run in runs}
     return problems + [line for run in sources.values() for line in inputs.file_problems(run)]
@@ -187,10 +185,8 @@ def _check_selection_and_capabilities(runs: list[Run]) -> None:
     if tasks := list(dict.fromkeys(task for run in runs for task in run.capabilities.tasks)):
         from cme.evaluation import capabilities
 
-        try:
+        with as_bad_config():
             capabilities.check(tasks)
-        except ValueError as error:
-            raise BadConfig(str(error)) from error
 
 
 def _check_stop_rules(runs: list[Run]) -> None:
@@ -202,11 +198,9 @@ def _check_stop_rules(runs: list[Run]) -> None:
 
         verifier = run.responding_verifier
         names = {run.generator, *run.comparators.values(), *([verifier] if verifier else [])}
-        try:
+        with as_bad_config(f"evaluation.stop={run.evaluation.stop}"):
             for name in sorted(names):
                 stop_ids(name, run.evaluation.stop)
-        except ValueError as error:
-            raise BadConfig(f"evaluation.stop={run.evaluation.stop}: {error}") from error
 
 
 def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
@@ -238,12 +232,10 @@ def _check_distillation(runs: list[Run]) -> None:
         from cme.training.distillation import check_tokenizers
 
         prompts, template = inputs.training_prompts(run), run.chat_template
-        try:
+        with as_bad_config(f"trainer=distillation verifier={run.verifier.name}"):
             check_tokenizers(
                 run.generator, run.verifier.checkpoint, prompts, template.generator, template.verifier
             )
-        except ValueError as error:
-            raise BadConfig(f"trainer=distillation verifier={run.verifier.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from cme.records import (
 from cme.training.job import checkpoint_folder
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.config.validation import BadConfig
+from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run import cell, inputs, judging
 from experiments.run.evaluation import cached_responses, load_generator, make_pairs, true_quality
 from experiments.run.store import Store
@@ -56,14 +56,12 @@ def selection_prompts(run: Run) -> list[Prompt]:
     data, wanted = run.data, run.selection
     evaluation = {p.id for p in inputs.evaluation_prompts(run)}
     field = f"selection.split={wanted.split}, selection.prompts={wanted.prompts}"
-    try:
+    with as_bad_config(field):
         if wanted.split == data.eval_split:
             # a draw of this size without replacement has at least wanted.prompts that evaluation does not use
             drawn = inputs.load_prompts(data, wanted.split, data.eval_prompts + wanted.prompts)
             return [p for p in drawn if p.id not in evaluation][: wanted.prompts]
         prompts = inputs.load_prompts(data, wanted.split, wanted.prompts)
-    except BadConfig as error:
-        raise BadConfig(f"{field}: {error}") from error
     training = {p.id for p in inputs.training_prompts(run)}
     for used, purpose in ((evaluation, "evaluation"), (training, "training")):
         if common := [p.id for p in prompts if p.id in used]:

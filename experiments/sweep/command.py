@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from cme import __version__
 from cme.runtime import distributed
-from experiments.config import composition, schema
+from experiments.config import composition, registration
 from experiments.config.help import help_text
 from experiments.config.reward_sums import spell_out
 from experiments.config.runs import resolve
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         elif "--version" in arguments:
             print(f"cme {__version__}")
         elif composition.is_display_only(list(arguments)):
-            schema.register()
+            registration.register()
             sys.argv[1:] = spell_out(arguments)
             display()
         else:

@@ -33,7 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cme import Interrupted, Unavailable
 from cme.runtime import distributed, shipped, signals
 from cme.runtime.extras import install_command
-from experiments.config import schema
+from experiments.config import registration
 from experiments.config.composition import MULTIRUN, configures_hydra
 from experiments.config.reward_sums import spell_out
 from experiments.config.runs import Run, resolve
@@ -90,7 +90,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
             f"hydra/launcher={name} starts processes, and this is one of {distributed.process_count()} processes of "
             "accelerate launch; use one of the two"
         )
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         launcher = _compose(settings, []).hydra.launcher
     if name == "slurm" and shutil.which("sbatch") is None:
@@ -126,7 +126,7 @@ def launch(
     if not cells:
         return
     cells = [spell_out(cell) for cell in cells]
-    schema.register()
+    registration.register()
     # workers import the same code as this process, wherever they start
     path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))

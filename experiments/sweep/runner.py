@@ -19,7 +19,7 @@ from cme.runtime.command_line import (
 )
 from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, foreign, schema
+from experiments.config import composition, foreign, registration
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
@@ -107,7 +107,7 @@ def _prepare_entries(
     errors: list[str] = []
     for entry in batch:
         try:
-            with schema.without_environment():
+            with registration.without_environment():
                 [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
             foreign.check_cell(run, allowed_hosts)
             if _folder(run).name != entry.run_id:

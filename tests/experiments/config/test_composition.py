@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.config import composition, schema
+from experiments.config import composition, registration
 from experiments.config.help import help_text
 from experiments.config.schema import Config
 from experiments.config.settings import declaration, group_of
@@ -181,7 +181,7 @@ def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
 )
 def test_a_cell_is_what_hydra_composes(overrides: list[str]) -> None:
     """Twice, since cells share the composition of their groups."""
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(composition.CONF), version_base="1.3"):
         expected = OmegaConf.to_yaml(compose("config", overrides=overrides))
     groups = composition.config_groups()

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from experiments.config import composition, identity
 from experiments.config.components import option_settings
 from experiments.config.composition import CONF, OPTIONAL_GROUPS, config_groups
-from experiments.config.schema import load_verifiers
+from experiments.config.registration import load_verifiers
 
 OTHERS = {"accelerate", "hydra"}  # read by accelerate and Hydra: test_devices.py, tests/experiments/sweep
 FILES = sorted(p for p in CONF.rglob("*.yaml") if not OTHERS & {*p.parts})
