@@ -1,7 +1,13 @@
-"""Warnings for judges that judge their own responses or those of their model family, by the names of the models."""
+"""Warnings for models with two parts in a run, and for judges of their own responses or of their model family's."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from experiments.config import identity
+
+if TYPE_CHECKING:
+    from experiments.config.runs import Run
 
 Party = tuple[str, str, list[str]]
 """The role of a model (generator, verifier, comparator), its family, and its checkpoints."""
@@ -10,6 +16,32 @@ Party = tuple[str, str, list[str]]
 def generator_parties(generators: Iterable[str]) -> list[Party]:
     """The models that generated the responses, as `overlap_warnings` takes them."""
     return [("generator", family_of(name), [name]) for name in generators]
+
+
+def run_warnings(run: "Run", others: Sequence[Party] = ()) -> list[str]:
+    """The warnings of a run. If `others` made the responses that are judged, judges are compared with them alone."""
+    judges = {path: identity.judge_fields(judge) for path, judge in run.judges.items()}
+    of_evaluation = [settings for path, settings in judges.items() if path.startswith("judge")]
+    warnings = [
+        f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
+        for path, judge in run.reward_judges.items()
+        if judges[path] in of_evaluation
+    ]
+    if run.experiment.independent_verifier and run.generator in run.verifiers:
+        warnings.append(
+            f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
+        )
+    parties = list(others) or [
+        ("generator", run.family.name, [run.generator]),
+        *([("verifier", run.verifier.family, run.verifiers)] if run.verifiers else []),
+        *((f"comparator {name}", family_of(c), [c]) for name, c in run.comparators.items()),
+    ]
+    models = {
+        f"{path}.{key}": str(judge.arguments.get(key) or "")
+        for path, judge in run.judges.items()
+        for key in ("model", "checkpoint", "annotator")
+    }
+    return warnings + overlap_warnings(models, parties)
 
 
 def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:

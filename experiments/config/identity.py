@@ -97,10 +97,10 @@ def neutral_fields(run: "Run") -> list[str]:
     return sorted(path for path, _, stage in run.classified if stage is None)
 
 
-def component_fields(component: "Component", path: str) -> dict[str, Any]:
-    """The settings of a judge, or of another component, that change results by dotted path below `path`."""
-    named = OmegaConf.create({path: option_settings(path, component.name)})
-    return _counted(_classify_component(component.settings, path, named, "evaluation"))
+def judge_fields(judge: "Component") -> dict[str, Any]:
+    """The settings of a judge that change its verdicts by dotted path below `judge`."""
+    named = OmegaConf.create({"judge": option_settings("judge", judge.name)})
+    return _counted(_classify_component(judge.settings, "judge", named, "evaluation"))
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:

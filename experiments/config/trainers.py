@@ -198,9 +198,8 @@ class Offline(Optimization):
     """Fields of DPO and SFT, whose policy answers prompts only to be measured."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
-    ALSO_TRAINING: ClassVar[tuple[str, ...]] = (
-        "evaluation.max_new_tokens",
-    )  # the length of the measured answers
+    # the length of the measured answers
+    ALSO_TRAINING: ClassVar[tuple[str, ...]] = ("evaluation.max_new_tokens",)
 
     max_length: int = setting(help="tokens of prompt and response together at most", above=0)
     monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)

@@ -19,7 +19,7 @@ from cme.rewards.base import Reward
 from cme.runtime.files import check_name
 from experiments.config import identity, reward_validation
 from experiments.config.components import Component, locate
-from experiments.config.family_overlap import Party, family_of, overlap_warnings
+from experiments.config.family_overlap import Party, run_warnings
 from experiments.config.schema import REGIMES, Config
 from experiments.config.settings import declared_fields
 from experiments.config.trainers import TRAINERS
@@ -200,37 +200,7 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             f"the run's folder would be named {run.run_id[:40]}..., {size} bytes; use shorter names of family, reward "
             f"and verifier, so that it has at most {LONGEST_ID}"
         )
-    fields_of = {path: identity.component_fields(judge, "judge") for path, judge in run.judges.items()}
-    of_evaluation = [counted for path, counted in fields_of.items() if path.startswith("judge")]
-    warnings = [
-        f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
-        for path, judge in run.reward_judges.items()
-        if fields_of[path] in of_evaluation
-    ]
-    if run.experiment.independent_verifier and run.generator in run.verifiers:
-        warnings.append(
-            f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
-        )
-    return warnings + _overlaps(run, parties)
-
-
-def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
-    """A warning for each judge that is a party of the run, or one of `others` instead, or of the family of one."""
-    parties = list(others)
-    if not parties:
-        parties = [("generator", run.family.name, [run.generator])]
-        if run.verifiers:
-            parties.append(("verifier", run.verifier.family, run.verifiers))
-        parties += [
-            (f"comparator {name}", family_of(checkpoint), [checkpoint])
-            for name, checkpoint in run.comparators.items()
-        ]
-    models = {
-        f"{path}.{key}": str(judge.arguments.get(key) or "")
-        for path, judge in run.judges.items()
-        for key in ("model", "checkpoint", "annotator")
-    }
-    return overlap_warnings(models, parties)
+    return run_warnings(run, parties)
 
 
 def _check_components(run: "Run") -> None:

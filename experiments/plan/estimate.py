@@ -216,9 +216,7 @@ def memory(run: Run) -> float | None:
             policy.vocabulary, DISTILLATION_TILE[1]
         )
         logits = (4 + 4 + 2) * tile
-        if not lora:
-            logits += (
-                4 * policy.vocabulary * policy.hidden
-            )  # the gradient of the output layer, before it is added
+        if not lora:  # the gradient of the output layer, before it is added
+            logits += 4 * policy.vocabulary * policy.hidden
     merged = weights * lora  # a copy, when the policy is saved
     return float(states + verifiers + max(cache, activations + logits, merged))

@@ -55,7 +55,7 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
         words = [f"data={data['name']}"] if data else []
         [run] = composition.compose_cells([*words, *overrides], parties, data)
         foreign.check_targets({"data": run.values["data"]}, run.trusted_packages)
-        own = identity.component_fields(run.judge, "judge")
+        own = identity.judge_fields(run.judge)
         earlier = earlier_judge(record, run.judge.name, own)
         if earlier is not None and all(v.outcome != "unscored" for v in earlier.verdicts):
             judged = (

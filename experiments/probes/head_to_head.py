@@ -81,9 +81,8 @@ def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
         for warning in record.warnings:
             print(plain(f"warning: {record.judge}: {warning}"), file=sys.stderr)
         result = summarize([record])
-        name = (
-            "" if "\n" in result else f"{plain(record.judge)}: "
-        )  # of several judges, each line has the name
+        # of several judges, each line has the name
+        name = "" if "\n" in result else f"{plain(record.judge)}: "
         print(f"{name}{result}\nrecord: {path}")
         message = judging.unscored_message(record.verdicts) if judged else None
         if message is not None:

@@ -51,7 +51,7 @@ def instantiate_judge(judge: Component) -> Judge:
 
 def judge_digest(judge: Component) -> str:
     """Digest of everything that changes a judge's verdicts: its settings and its class's `fingerprint`."""
-    settings = identity.component_fields(judge, "judge")
+    settings = identity.judge_fields(judge)
     if judge.arguments.get("api_key_variable", "") is None:
         # a private server may serve any model under any name
         settings["judge.base_url"] = judge.arguments["base_url"]

@@ -164,7 +164,7 @@ def _changed_commits(runs: list[Run]) -> list[str]:
 
 def _check_judge_of_twin(run: Run, twin: RunRecord) -> None:
     """Raise BadConfig if the run's judge can judge none of its twin's responses, or has judged them."""
-    settings = identity.component_fields(run.judge, "judge")
+    settings = identity.judge_fields(run.judge)
     if any((f.name, f.settings) == (run.judge.name, settings) for f in twin.further_judges or []):
         raise BadConfig(
             f"judge={run.judge.name}: the record of {twin.run_id} has the verdicts of this judge, from `cme judge`; "

@@ -93,9 +93,8 @@ def cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) 
     with hold_lock(path.with_name(f"{path.name}.lock")):
         delete_partial_files(path.parent, path.name)
         if path.exists() and (known := _read_stage(path))["made_from"] == made_from:
-            unfinished.unlink(
-                missing_ok=True
-            )  # of an attempt that ended just before it would have deleted it
+            # of an attempt that ended just before it would have deleted it
+            unfinished.unlink(missing_ok=True)
         else:
             log = GenerationLog(unfinished, made_from)
             began = time.perf_counter()

@@ -52,7 +52,7 @@ def find_judged(folder: Path, record: RunRecord, judge: str, settings: Mapping[s
 def judge_settings(record: RunRecord) -> dict[str, Any]:
     """The settings of a record's own judge that change its verdicts; empty if they are not recorded."""
     node = record.config.get("judge")
-    return identity.component_fields(Component.of(node), "judge") if node else {}
+    return identity.judge_fields(Component.of(node)) if node else {}
 
 
 def _find_others(folder: Path, fields: Mapping[str, Any]) -> Iterator[RunRecord]:

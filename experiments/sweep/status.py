@@ -52,13 +52,18 @@ def main(command: str, arguments: Sequence[str], prog: str) -> int:
         raise ValueError("results_dir is empty; it must be a folder, such as results_dir=results/runs")
     _check(command, experiments, settings, results_dir)
     experiment = experiments[0] if experiments else None
-    if command == "status":
-        _print_status(results_dir, experiment, None if options.all else LISTED, options.watch)
-    elif command == "pending":
-        _print_pending(results_dir, experiment, settings)
-    else:
+    if command in ("resume", "retry"):
         return _run_again(command, results_dir, experiment, settings, options.allow_host)
-    return 0
+    if command == "pending":
+        _print_pending(results_dir, experiment, settings)
+        return 0
+    while True:
+        shown = plain("\n".join(status_lines(results_dir, experiment, None if options.all else LISTED)))
+        if options.watch is None:
+            print(shown)
+            return 0
+        print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
+        time.sleep(options.watch)
 
 
 def _parser(command: str, prog: str) -> argparse.ArgumentParser:
@@ -195,16 +200,6 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole} s" if minutes else f"{whole} s"
-
-
-def _print_status(results_dir: Path, experiment: str | None, listed: int | None, watch: float | None) -> None:
-    if watch is None:
-        print(plain("\n".join(status_lines(results_dir, experiment, listed))))
-        return
-    while True:
-        shown = plain("\n".join(status_lines(results_dir, experiment, listed)))
-        print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
-        time.sleep(watch)
 
 
 def _print_pending(results_dir: Path, experiment: str | None, settings: Sequence[str]) -> None:
