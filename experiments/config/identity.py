@@ -61,10 +61,13 @@ def digest(values: Any) -> str:
 
 def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that change results by dotted path, except those at or below the paths `without`."""
-    excluded = tuple(f"{path}." for path in without)
-    return {
-        path: value for path, value in _counted(run.classified).items() if not f"{path}.".startswith(excluded)
-    }
+    return leave_out(_counted(run.classified), without)
+
+
+def leave_out(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The values by dotted path, except those at or below the `paths`."""
+    excluded = tuple(f"{path}." for path in paths)
+    return {path: value for path, value in values.items() if not f"{path}.".startswith(excluded)}
 
 
 def training_fields(run: "Run") -> dict[str, Any]:

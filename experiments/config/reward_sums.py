@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 
+from cme.records import LARGEST_COUNT
 from experiments.config.schema import WEIGHTED_SUM
-from experiments.config.validation import LARGEST, BadConfig
+from experiments.config.validation import BadConfig
 
 
 def names_in(option: str) -> list[str]:
@@ -42,8 +43,8 @@ def spell_out(overrides: Sequence[str]) -> list[str]:
         weights = [1.0] * len(names)
     if len(weights) != len(names) or not all(type(weight) in (int, float) for weight in weights):
         raise BadConfig(f"reward.weights={weights} with {written}; give one number for each reward")
-    if huge := [weight for weight in weights if type(weight) is int and abs(weight) > LARGEST]:
-        raise BadConfig(f"reward.weights has {str(huge[0])[:40]}; it must be at most {LARGEST}")
+    if huge := [weight for weight in weights if type(weight) is int and abs(weight) > LARGEST_COUNT]:
+        raise BadConfig(f"reward.weights has {str(huge[0])[:40]}; it must be at most {LARGEST_COUNT}")
     by_name = ", ".join(f"{name}: {float(weight)!r}" for name, weight in zip(names, weights, strict=True))
     return [
         f"reward={WEIGHTED_SUM['name']}",

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from experiments.config.runs import Run
 
 UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
-LARGEST = LARGEST_COUNT
-"""Integers beyond it are not exact where numbers are floating-point, and too large for tensors from 2**63 on."""
 LONGEST_ID = 200
 """Bytes of a run's id: file systems allow 255 in a name, and temporary files add to it."""
 
@@ -96,7 +94,12 @@ def check_existence(config: DictConfig) -> None:
     source = config.data.source
     if config.data.name == "file" and OmegaConf.is_dict(source) and source.get("path") is None:
         raise BadConfig("data=file needs the file of your prompts: set data.path=FILE (docs/experiments.md)")
-    method = config.trainer.method
+    _check_trainer(config)
+
+
+def _check_trainer(config: DictConfig) -> None:
+    """Check that the trainer is one of TRAINERS with the pairs and the sizes that it needs."""
+    scale, family, method = config.scale.name, config.family.name, config.trainer.method
     if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
         raise BadConfig(
             f"trainer.method={method} cannot be set alone; use trainer={' or trainer='.join(TRAINERS)}"
@@ -111,8 +114,8 @@ def check_existence(config: DictConfig) -> None:
     except InterpolationKeyError as error:
         field = str(error).split("'")[1]
         raise BadConfig(
-            f"trainer={method} has no sizes for family={family} regime={regime} at scale={scale}: set {field} in "
-            f"conf/family/{family}.yaml"
+            f"trainer={method} has no sizes for family={family} regime={config.regime} at scale={scale}: set {field} "
+            f"in conf/family/{family}.yaml"
         ) from None
     if missing:
         raise BadConfig(f"trainer={method} has no sizes at scale={scale}: set {', '.join(missing)}")
@@ -138,8 +141,7 @@ def check_targets(values: Mapping[str, Any]) -> None:
     targets = {p: v for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
     for path, target in {**targets, "experiment.run": values["experiment"]["run"]}.items():
         home = "experiments" if path == "experiment.run" else "cme"
-        if str(target).partition(".")[0] not in (home, *trusted):
-            package = str(target).partition(".")[0]
+        if (package := str(target).partition(".")[0]) not in (home, *trusted):
             raise BadConfig(
                 f"{path}={target} is not in {home}; if you trust it, add trusted_packages=[{package}]"
             )
@@ -158,28 +160,8 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
 
     `parties` made the responses that are judged, if these are not the run's own.
     """
-    if problem := find_unwritable(run.values):
-        raise BadConfig(problem)
-    values = identity.flatten(run.values)
-    for path, value in values.items():
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise BadConfig(f"{path}={value}; it must be at most {LARGEST}")
-    if not run.generator.strip():
-        raise BadConfig(f"generator={run.generator!r}; it must be the name of a checkpoint")
-    for name in ("path", "eval_path"):
-        file = vars(run.data)[name]
-        if file is not None and file not in run.data.source.arguments.values():
-            raise BadConfig(
-                f"data.{name}={file} has no effect with data={run.data.name}, which does not read it; use data=file or "
-                f"data=instruction_following, or data.source.{name} with data that have this field"
-            )
     with as_bad_config():
-        for path, _, declared in [*declared_fields(Config), *declared_fields(run.trainer, "trainer.")]:
-            value = values.get(path)
-            if value is not None and declared.choices and value not in declared.choices:
-                raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
-            if not declared.allows(value):
-                raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
+        _check_values(run)
         run.preset.check(run.scale)
         run.scale.check()
         template_variables.check(run.chat_template.generator)
@@ -201,6 +183,31 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             f"and verifier, so that it has at most {LONGEST_ID}"
         )
     return run_warnings(run, parties)
+
+
+def _check_values(run: "Run") -> None:
+    """Check that values can be recorded, are within the bounds of their fields, and have an effect."""
+    if problem := find_unwritable(run.values):
+        raise BadConfig(problem)
+    values = identity.flatten(run.values)
+    for path, value in values.items():
+        if isinstance(value, int) and abs(value) > LARGEST_COUNT:
+            raise BadConfig(f"{path}={value}; it must be at most {LARGEST_COUNT}")
+    if not run.generator.strip():
+        raise BadConfig(f"generator={run.generator!r}; it must be the name of a checkpoint")
+    for name in ("path", "eval_path"):
+        file = vars(run.data)[name]
+        if file is not None and file not in run.data.source.arguments.values():
+            raise BadConfig(
+                f"data.{name}={file} has no effect with data={run.data.name}, which does not read it; use data=file or "
+                f"data=instruction_following, or data.source.{name} with data that have this field"
+            )
+    for path, _, declared in [*declared_fields(Config), *declared_fields(run.trainer, "trainer.")]:
+        value = values.get(path)
+        if value is not None and declared.choices and value not in declared.choices:
+            raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
+        if not declared.allows(value):
+            raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
 
 
 def _check_components(run: "Run") -> None:

@@ -82,8 +82,8 @@ def _make_record(run: Run, store: Store) -> RunRecord:
     warnings = validate(run) + judging.truncation_warnings(run, pairs) + training.warnings(store)
     trajectory = selected = None
     if (chosen := selection.select_checkpoint(run, store, weights, result, pairs)) is not None:
-        trajectory, selected, seconds["select"] = chosen.trajectory, chosen.selected, chosen.seconds
-        warnings += chosen.warnings
+        trajectory, selected, seconds["select"], of_selection = chosen
+        warnings += of_selection
     capabilities = []
     if constrained := inputs.constraints(run, [pair.prompt for pair in pairs]):
         capabilities += evaluation.score_constraints(run.data.name, constrained, pairs)

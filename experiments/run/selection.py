@@ -8,7 +8,7 @@ The selected checkpoint answers the evaluation prompts too. The run's result rem
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,6 @@ from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run import cell, inputs, judging
 from experiments.run.evaluation import cached_responses, load_generator, make_pairs, true_quality
 from experiments.run.store import Store
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The trajectory, the selected checkpoint, the seconds that both took, and warnings for the record."""
-
-    trajectory: Trajectory
-    selected: Selected | None
-    seconds: float
-    warnings: list[str]
 
 
 def selection_prompts(run: Run) -> list[Prompt]:
@@ -80,8 +70,11 @@ def compared_steps(run: Run, last: int) -> list[int]:
 
 def select_checkpoint(
     run: Run, store: Store, weights: dict[str, str], training: dict[str, Any], pairs: list[Pair]
-) -> Selection | None:
-    """The trajectory of a finished training and its selected checkpoint; None if selection is off."""
+) -> tuple[Trajectory, Selected | None, float, list[str]] | None:
+    """The trajectory of a finished training, its selected checkpoint, their seconds and warnings for the record.
+
+    None if selection is off.
+    """
     if run.selection.every is None:
         return None
     prompts = selection_prompts(run)
@@ -126,7 +119,7 @@ def select_checkpoint(
     best = best_step(trajectory)
     if best is None or best == last:
         selected = None if best is None else Selected(best, None, None)
-        return Selection(trajectory, selected, seconds, warnings)
+        return trajectory, selected, seconds, warnings
 
     evaluated = inputs.pair_prompts(pairs)
     answers, took = cached_responses(
@@ -144,7 +137,7 @@ def select_checkpoint(
         selected = Selected(best, answers, judging.collect_verdicts(run.judge, compared, both_orders, log))
         seconds += took + log.seconds - earlier
     warnings += judging.unread_warnings(run.judge, answers, [], owner="the selected checkpoint's")
-    return Selection(trajectory, selected, seconds, warnings)
+    return trajectory, selected, seconds, warnings
 
 
 def _checkpoint_result(

@@ -73,9 +73,7 @@ def _fields_but_judge(record: RunRecord) -> Mapping[str, Any] | None:
     """The settings of a record as `identity_fields` gives those of a run, without its judge's."""
     if record.neutral is None:
         return None
-    excluded = tuple(f"{path}." for path in (*record.neutral, "judge"))
-    fields = identity.flatten(record.config)
-    return {path: value for path, value in fields.items() if not f"{path}.".startswith(excluded)}
+    return identity.leave_out(identity.flatten(record.config), (*record.neutral, "judge"))
 
 
 def pairs_of_selected(record: RunRecord) -> list[Pair]:
