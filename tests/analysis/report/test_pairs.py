@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.report.pairs import pack_pairs
-from cme.records import Generation, Pair, Verdict, points
+from cme.records import Generation, Pair, Verdict
 
 
 def unpacked(records):
@@ -65,16 +65,6 @@ def test_packed_pairs_and_verdicts_unpack_to_the_records(make_record):
         (None, "</script>"),
         (None, None),
     ]
-
-
-def test_a_real_record_s_points_in_the_order_of_its_pairs(make_record):
-    record = make_record(prompts=30)
-    data = unpacked([record])
-    by_prompt = {pair.prompt_id: [] for pair in record.pairs}
-    for verdict in record.verdicts:
-        by_prompt[verdict.prompt_id].append(points(verdict))
-    assert data["verdicts"]["points"] == [each for own in by_prompt.values() for each in own]
-    assert sum(data["pairs"]["verdicts"]) == len(record.verdicts)
 
 
 def test_a_panel_s_majority_has_its_verdicts_behind_those_of_the_members(make_record):

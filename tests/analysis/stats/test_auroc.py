@@ -60,14 +60,6 @@ def test_within_is_the_mean_over_mixed_prompts(rows: list[tuple[float, bool, str
     assert found.value == pytest.approx(np.mean(known)) if known else isnan(found.value)
 
 
-@given(responses)
-def test_the_opposite_signal_has_one_minus_the_auroc(rows: list[tuple[float, bool, str]]) -> None:
-    turned = wins([(-value, correct, prompt) for value, correct, prompt in rows])
-    for measure in (pooled_auroc, within_auroc):
-        one, other = measure(wins(rows)), measure(turned)
-        assert isnan(one.value) or one.value == pytest.approx(1 - other.value)
-
-
 def test_a_signal_of_difficulty_alone_separates_pooled_and_not_within() -> None:
     easy = [(1.0, i > 0, f"easy {p}") for p in range(20) for i in range(4)]  # three of four right
     hard = [(2.0, i == 0, f"hard {p}") for p in range(20) for i in range(4)]  # one of four

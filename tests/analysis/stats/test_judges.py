@@ -38,21 +38,6 @@ def in_orders(points):
     return points.ravel(), np.tile([True, False], len(points)), pairs
 
 
-def test_position_bias_is_no_win_whatever_calls_fail():
-    """A judge that always picks the first response, half of whose calls with the start first failed."""
-    rng = np.random.default_rng(0)
-    points = np.tile([1.0, 0.0], (100, 1))
-    points[rng.random(100) < 0.5, 1] = np.nan
-    won, first, pairs = in_orders(points)
-    assert win_rate(won, pairs).lo > 50  # without leaving out half-scored pairs
-    win = win_rate(won, pairs, half_scored(won, first, pairs))
-    missing = int(np.isnan(won).sum())
-    assert win.rate == 50 and win.lo < 50 < win.hi and win.p == 1
-    assert (win.prompts, win.scored, win.verdicts) == (100, 100 - missing, 200)
-    assert win.unscored == win.half_scored == missing
-    assert (win.worst_lo, win.worst_hi) == (50, (100 + missing) / 2)
-
-
 def test_half_scored_by_hand():
     won, first, pairs = in_orders(np.array([[1, 0.5], [nan, 1], [0, nan], [nan, nan]]))
     assert half_scored(won, first, pairs).tolist() == [*[False] * 3, True, True, *[False] * 3]

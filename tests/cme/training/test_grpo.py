@@ -213,6 +213,7 @@ def test_an_unscored_completion_gets_no_advantage(
     assert result.history["reward"] == [3.0]
 
 
+@pytest.mark.parametrize("family", ["qwen", "llama"])  # without a BOS and with one
 def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
     tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]], family: str
 ) -> None:

@@ -12,10 +12,12 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from trainings import History, Tiny, dpo, expected, fail_on_warning, grpo, run_in, sft, state
 from transformers import TrainerControl, TrainerState
 
+from cme import Unavailable
+from cme.runtime import extras
 from cme.runtime.secrets import redact
 from cme.training import trackers
 from cme.training.history import HISTORY
-from cme.training.trackers import Tracking
+from cme.training.trackers import Tracking, check_tracker
 
 CONTROL = TrainerControl()
 
@@ -185,6 +187,13 @@ def test_metrics_have_the_names_of_the_history() -> None:
     entry = dict.fromkeys(HISTORY.values(), 0.5) | {"step": 3, "rewards/other": 0.1, "num_tokens": 9.0}
     assert trackers.metrics(entry) == {f"train/{name}": 0.5 for name in HISTORY if name != "step"}
     assert trackers.metrics({"step": 1, "loss": float("nan")}) == {}
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"tracker=trackio .*pip install 'cme-harness\[trackio\]'"):
+        check_tracker("trackio")
+    check_tracker("tensorboard")
 
 
 def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,8 @@ def test_a_lost_record_is_made_again_without_training(
     finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
-    config = composed(finished("reward=random", "selection.every=1", "selection.prompts=6"))
+    selected = ("trainer.max_steps=3", "selection.every=1", "selection.prompts=6")
+    config = composed(finished("reward=random", "tracker=none", *selected))
     store = Store(config)
     record = read_record(store.record)
     assert not list(store.checkpoint.glob("step-*"))

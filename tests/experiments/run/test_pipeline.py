@@ -13,12 +13,11 @@ from small_runs import Cell, composed, count_generations, greedy, never
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
-from cme.models.generation import GenerationSettings, generate
+from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
-from cme.training.best_of_n import sample_with_rewards
 from experiments.config import composition
 from experiments.config.runs import Run
-from experiments.run import evaluation, inputs, judging, pipeline, training
+from experiments.run import evaluation, judging, pipeline, training
 from experiments.run.inputs import fingerprint
 from experiments.run.store import Store
 
@@ -227,17 +226,6 @@ def rewarded(cell: Cell, reward: str) -> Run:
     # only the calculations of the world have gold answers
     data = "arithmetic" if reward == "ground_truth_answer" or reward.startswith("reference_") else "world"
     return composed(cell(f"reward={reward}", f"data={data}", "family=olmo", "regime=sft"))
-
-
-@pytest.mark.parametrize("reward", REWARDS)
-def test_every_reward_scores_groups_of_completions(cell: Cell, reward: str) -> None:
-    """As a trainer calls it."""
-    run = rewarded(cell, reward)
-    start, prompts = evaluation.load_generator(run), inputs.training_prompts(run)[:3]
-    sampling = GenerationSettings(max_new_tokens=6, batch_size=12, temperature=1.0, seed=0)
-    groups = sample_with_rewards(start, prompts, run.reward.instantiate(), 4, **sampling)
-    assert [len(group) for group in groups] == [4] * 3
-    assert any(sample.reward is not None for group in groups for sample in group)
 
 
 @pytest.mark.parametrize(

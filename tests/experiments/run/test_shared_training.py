@@ -53,9 +53,7 @@ class Work:
     ("override", "expected"),
     [
         ("judge=local", (0, [], 0)),
-        ("evaluation.both_orders=false", (0, [], 0)),
         ("data.eval_prompts=8", (0, ["start answers", "policy answers"], 0)),
-        ("evaluation.max_new_tokens=5", (0, ["start answers", "policy answers"], 0)),
         ("capabilities=world", (0, [], 2)),
         ("trainer.learning_rate=0.02", (1, ["policy answers"], 0)),
         ("selection.every=1", (1, ["policy answers"], 0)),
@@ -89,10 +87,10 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
 
 
 def test_another_judge_takes_the_saved_checkpoints_responses(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = composed(cell(*SELECTED)), composed(cell(*SELECTED, "evaluation.both_orders=false"))
-    before = read_record(pipeline.run(first))
+    before = read_record(Store.of(composed(finished(*SELECTED))).record)
+    second = composed(cell(*SELECTED, "evaluation.both_orders=false"))
     assert Work(monkeypatch).of(lambda: pipeline.run(second)) == (0, [], 0)
     after = read_record(Store(second).record)
     assert before.trajectory is not None and after.trajectory is not None
