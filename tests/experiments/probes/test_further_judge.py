@@ -181,7 +181,7 @@ def test_a_run_and_a_further_judge_do_not_judge_the_same_twice(
 
 def test_further_judges_stay_when_the_run_goes_on(finished: Cell) -> None:
     words = (*PLAIN, "trainer.max_steps=3", "selection.every=1", "selection.prompts=6")
-    path = Store.of(run := composed(finished(*words))).record
+    path = Store(run := composed(finished(*words))).record
     assert judge(path, "--judge", "oracle", "judge.name=exact") == 0
     record = read_record(path)
     assert record.selected is not None and record.selected.verdicts is not None

@@ -89,7 +89,7 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
 def test_another_judge_takes_the_saved_checkpoints_responses(
     cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = read_record(Store.of(composed(finished(*SELECTED))).record)
+    before = read_record(Store(composed(finished(*SELECTED))).record)
     second = composed(cell(*SELECTED, "evaluation.both_orders=false"))
     assert Work(monkeypatch).of(lambda: pipeline.run(second)) == (0, [], 0)
     after = read_record(Store(second).record)
