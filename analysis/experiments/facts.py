@@ -126,8 +126,9 @@ class Facts:
         return sorted(arms, key=lambda arm: (arm != UNTRAINED, -len(self.shares[arm, ALL])))
 
     def mean(self, arm: str, group: str) -> Estimate:
-        """The mean share over units; unknown for an arm without any."""
-        return mean_over_seeds(self.shares.get((arm, group), {}).values())
+        """The mean share over units, its interval cut at 0 and 1; unknown for an arm without any."""
+        value, lo, hi = mean_over_seeds(self.shares.get((arm, group), {}).values())
+        return Estimate(value, *np.clip((lo, hi), 0, 1).tolist())
 
     def difference(self, one: str, other: str, group: str) -> Shares:
         """The share of one arm minus that of another, by unit; only units that both have."""

@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 
 from analysis.experiments.base import Experiment, file_name
-from analysis.experiments.facts import ALL, GROUPS, MARGIN, UNTRAINED, Facts, FactTest, arm_of
+from analysis.experiments.facts import ALL, GROUPS, MARGIN, OTHER, SAME, UNTRAINED, Facts, FactTest, arm_of
 from analysis.experiments.verifier_sweep import outcome_table
 from analysis.experiments.verifiers import (
     GeneratorOutcomes,
@@ -22,9 +22,22 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import RELATIONS, Plot, Style
+from analysis.figures.win_rates import TICKS, ceiling_legend, control_notes
 from analysis.records.names import family_name, judge_label
 from analysis.tables.render import Column, Entry, Table, build_table
 from cme.records import RunRecord
+
+FACTS_OF = dict(
+    zip(GROUPS, ("generator's facts", "verifier's facts", "facts of both", "other facts"), strict=True)
+)
+ARMS = {
+    UNTRAINED: "Untrained model",
+    SAME: "Same family",
+    OTHER: "Other family",
+    "itself": "Generator itself",
+    "random reward": "Random reward",
+    "ground truth": "Ground truth",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +127,8 @@ def share_table(view: IndependenceView) -> Iterator[Table]:
         ],
         groups=[facts.arms],
         notes=[
-            "Shares from 0 to 1: means over pairs of family and build with t intervals, [n/a] below three. Rows with "
-            "other families and builds are not comparable in size; the tests are paired.",
+            "Shares from 0 to 1: means over pairs of family and build with t intervals, cut at 0 and 1, [n/a] below "
+            "three. Rows with other families and builds are not comparable in size; the tests are paired.",
             "Groups of facts as in the tests; shared: both families have them wrong; all: every fact, without steps of "
             "calculations and members of lists.",
         ],
@@ -128,39 +141,50 @@ def share_figure(view: IndependenceView) -> Iterator[Plot]:
     if not facts.shares:
         return
     styles = RELATIONS | {UNTRAINED: Style("#767676", "o")}
-    rows = {arm: arm for arm in facts.arms}
-    shown = {GROUPS[0]: "generator's facts", GROUPS[1]: "verifier's facts", GROUPS[3]: "other facts"}
+    rows = {arm: arm_label(facts, arm) for arm in facts.arms}
+
+    def dot(arm: str, group: str) -> Dot:
+        style = styles[arm.partition(" (")[0].lower()]
+        units = [100 * share for share in facts.shares[arm, group].values()]
+        return Dot(arm, *facts.mean(arm, group).percent, style, seeds=units)
+
     panels = [
-        Panel(
-            f"{label}\nright (0 to 1)",
-            [Dot(arm, *facts.mean(arm, group), styles[arm.partition(" (")[0].lower()]) for arm in rows],
-            limits=(0, 1),
-        )
-        for group, label in shown.items()
+        Panel(f"{label}\nright (%)", [dot(arm, group) for arm in rows], limits=(0, 100))
+        for group, label in FACTS_OF.items()
     ]
     title = f"Facts by the families that have them wrong (scale: {scale})"
     caption = (
         "The share of facts that greedy responses have right, by who has false beliefs about them: the generator's "
-        "family alone, the other family's verifier alone, or neither. Rows: the untrained model, the verifier's "
-        "relation to the generator, and the controls; means over pairs of family and build with 95 % t intervals, none "
-        "below three. Rows with other pairs, which the table lists, are not comparable in size. "
-        f"Scale: {scale}."
+        "family alone, the other family's verifier alone, both, or neither. Rows: the untrained model, the verifier's "
+        "relation to the generator, and the controls; means over pairs of family and build with 95 % t intervals, cut "
+        "at 0 and 100 %, none below three pairs. Ticks: single pairs, with their seeds averaged. Rows with other "
+        f"pairs, which the table lists, are not comparable in size. Scale: {scale}."
     )
-    yield Plot(file_name("facts", scale), caption, forest(title, [Block("", rows, panels, share_x=True)], {}))
+    figure = forest(title, [Block("", rows, panels, share_x=True)], {}, tick="family and build")
+    yield Plot(file_name("facts", scale), caption, figure)
+
+
+def arm_label(facts: Facts, arm: str) -> str:
+    """An arm's row in the figure, with the family if it is only one."""
+    families = dict.fromkeys(family_name(family) for family, _ in facts.shares[arm, ALL])
+    only = f", {next(iter(families))}" if len(families) == 1 else ""
+    return f"{ARMS.get(arm, arm)}{only}"
 
 
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     """The policy's gain and its win rate, one row per verifier."""
-    panels = [gain_panel("policy's gain in true quality (-1 to 1)", view.outcomes), win_panel(view.outcomes)]
+    panels = [gain_panel("policy's gain in true quality (-1 to 1)", view.outcomes), win_panel(view)]
     drawn = {one.relation for one in view.outcomes}
+    relations = {name: style for name, style in RELATIONS.items() if name in drawn}
     figure = forest(
         f"Relation of the verifier to the generator (scale: {view.scale})",
         [Block(f"generator: {view.generator}, judge: {judge_label(view.judge)}", view.rows, panels)],
-        {name: style for name, style in RELATIONS.items() if name in drawn},
+        relations | ceiling_legend(view.controls),
     )
     caption = (
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it: true quality "
-        "of the trained policy minus the untrained model's, and its win rate, both with across-seed 95 % intervals."
+        "of the trained policy minus the untrained model's, and its win rate, both with across-seed 95 % intervals; "
+        f"{TICKS}.{control_notes(view.controls)}"
     )
     yield Plot(file_name(view.scale, view.generator), caption, figure)
 

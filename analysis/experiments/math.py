@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.experiments.base import Experiment, file_name
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
+from analysis.figures.win_rates import TICKS
 from analysis.records.frames import history_frame
 from analysis.records.grouping import group_by
 from analysis.records.names import generator_name, plain_name
@@ -33,7 +34,7 @@ SHARES = {
     "label_accuracy": "label accuracy: how often that answer is right",
 }
 BEFORE_AFTER = {"before training": UNTRAINED, "after training": Style("#000000", "o")}
-VOTES = {"first block": Style("#767676", "^"), "last block": Style("#5D3A9B", "^")}
+VOTES = {f"first {BLOCK} steps": Style("#767676", "^"), f"last {BLOCK} steps": Style("#5D3A9B", "^")}
 Row = Mapping[Any, Any]
 
 
@@ -159,13 +160,17 @@ def published_table(_: Graded) -> Iterator[Table]:
 
 
 def paired_panel(
-    label: str, rows: Sequence[tuple[str, Estimate, Estimate]], styles: Mapping[str, Style]
+    label: str,
+    rows: Sequence[tuple[str, Estimate, Estimate]],
+    styles: Mapping[str, Style],
+    seeds: Mapping[str, Sequence[float]] | None = None,
 ) -> Panel:
-    """Two dots per row, the first above the second."""
+    """Two dots per row, the first above the second, which has ticks at single seeds if `seeds` names its row."""
     first, second = styles.values()
     dots = []
     for name, before, after in rows:
-        dots += [Dot(name, *before, first, below=-0.15), Dot(name, *after, second, below=0.15)]
+        dots.append(Dot(name, *before, first, below=-0.15))
+        dots.append(Dot(name, *after, second, below=0.15, seeds=(seeds or {}).get(name, ())))
     return Panel(label, dots)
 
 
@@ -178,16 +183,17 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
         for row in view.rows
     }
 
-    def panel(label: str, first: str, last: str, styles: Mapping[str, Style]) -> Panel:
-        ends = [
+    def ends(first: str, last: str) -> list[tuple[str, Estimate, Estimate]]:
+        return [
             (name, Estimate.of(row, first).percent, Estimate.of(row, last).percent)
             for name, row in rows.items()
         ]
-        return paired_panel(label, ends, styles)
 
-    panels = [panel("pass@1 (%)", "before", "after", BEFORE_AFTER)]
+    seeds = {name: [100 * float(share) for share in row["seed_after"].split()] for name, row in rows.items()}
+    panels = [paired_panel("pass@1 (%)", ends("before", "after"), BEFORE_AFTER, seeds)]
     for share in view.votes:
-        panels.append(panel(f"{share.replace('_', ' ')} (%)", f"{share}_first", f"{share}_last", VOTES))
+        label = f"{share.replace('_', ' ')} (%)"
+        panels.append(paired_panel(label, ends(f"{share}_first", f"{share}_last"), VOTES))
     place = "" if several else f", generator: {generators.pop()}"
     setting = f"scale: {view.scale}, data: {plain_name(view.data)}{place}"
     published = published_rows()
@@ -208,8 +214,8 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
     )
     caption = (
         f"Above, at scale {view.scale} on {plain_name(view.data)}: pass@1 before and after training with each reward "
-        f"(95 % intervals over problems){of_votes if view.votes else ''}. Below, on a separate axis and at another "
-        f"scale, the published pass@1 before and after. {SOURCE}"
+        f"(95 % intervals over problems; {TICKS}){of_votes if view.votes else ''}. Below, on a separate axis and at "
+        f"another scale, the published pass@1 before and after. {SOURCE}"
     )
     yield Plot(file_name(view.scale, view.data), caption, figure)
 

@@ -19,25 +19,22 @@ from analysis.sections.base import Part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import quality_change
 from analysis.tables.cell_tables import (
-    NOT_RUN,
-    ceiling_entry,
+    CONTROL_COLUMNS,
     mark_stopped,
     quality_entry,
-    rate_entry,
     seed_range,
     stop_notes,
     win_rate_entry,
+    without_absent_controls,
 )
 from analysis.tables.cells import cells_frame
 from analysis.tables.render import (
     Column,
-    Entry,
     Table,
     build_table,
     format_estimate,
     format_interval,
     format_p_value,
-    format_percent,
 )
 from analysis.tables.win_rates import contrast_table, evidence_table, seed_table
 
@@ -66,12 +63,6 @@ def length_change(row: MethodRow) -> str:
         return "n/a"
     change = format_estimate(length.difference, length.lo, length.hi, sign="+")
     return f"{length.start:.1f} → {length.policy:.1f} ({change})"
-
-
-def cut_start(row: MethodRow) -> Entry:
-    """The win rate of the cut start, without its interval."""
-    win = row.cell.controls.cut_start
-    return NOT_RUN if win is None else Entry(format_percent(win.rate))
 
 
 def end_column(header: str, name: str, what: str, decimals: int = 2) -> MethodColumn:
@@ -116,25 +107,7 @@ SCORE = MethodColumn(
     "Score: mean of the judge's scores of the responses of the untrained model (start) and of the policy; the oracle's "
     "is true quality (0 to 1). In parentheses: the paired difference with its 95 % interval over prompts.",
 )
-CONTROLS = (
-    MethodColumn(
-        "cut start (%)",
-        cut_start,
-        "Cut start: what the untrained model's own responses, cut short, win against the uncut ones.",
-    ),
-    MethodColumn(
-        "against the cut start (%)",
-        lambda row: rate_entry(row.cell.controls.against_cut_start),
-        "Against the cut start: above 50 %, a method gains more than by ending earlier.",
-    ),
-    MethodColumn(
-        "ceiling (%)",
-        lambda row: ceiling_entry(row.cell.controls),
-        "Ceiling: the win rate of a perfect policy on the same prompts.",
-    ),
-)
-"""The controls of a win rate; a table leaves out those that none of its rows has."""
-WIN_RATE_COLUMNS = (WIN_RATE, ACROSS_SEEDS, SINGLE_SEEDS, P_VALUE, SCORE, *CONTROLS)
+WIN_RATE_COLUMNS = (WIN_RATE, ACROSS_SEEDS, SINGLE_SEEDS, P_VALUE, SCORE, *CONTROL_COLUMNS)
 """The first columns of a table that compares the values of a setting."""
 LENGTH = MethodColumn(
     "length (tokens)",
@@ -154,12 +127,11 @@ def summary_table(*columns: MethodColumn) -> Callable[[JudgedMethods], Iterator[
     def tables(view: JudgedMethods) -> Iterator[Table]:
         if not view.cells:
             return
-        absent = [c for c in CONTROLS if all(c.text(row) == NOT_RUN for row in view.rows)]
         method = MethodColumn(view.methods.setting, lambda row: row.cell.method)
         yield build_table(
             name=file_name("summary", view.scale, view.judge),
             title=f"{view.methods.subject}, {view.where}",
-            columns=[FAMILY, REGIME, method, *(column for column in columns if column not in absent)],
+            columns=[FAMILY, REGIME, method, *without_absent_controls(columns, view.rows)],
             groups=view.groups,
             notes=stop_notes(view.cells),
         )

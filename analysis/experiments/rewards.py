@@ -13,7 +13,6 @@ import numpy as np
 from analysis.experiments.base import Experiment, across_seeds, file_name
 from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.methods import (
-    CONTROLS,
     FAMILY,
     P_VALUE,
     REGIME,
@@ -31,7 +30,7 @@ from analysis.records.names import SHOWN, reward_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
-from analysis.tables.cell_tables import difference_entry
+from analysis.tables.cell_tables import CONTROL_COLUMNS, difference_entry
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Column, Table, build_table, format_p_value
 from analysis.tables.training.trajectory import collapse_of, steps_text, trajectory_frame
@@ -190,7 +189,7 @@ REWARDS = Experiment(
                 "p (Holm) against CME: test of no difference from CME, corrected over this table.",
             ),
             SCORE,
-            *CONTROLS,
+            *CONTROL_COLUMNS,
             MethodColumn(
                 "ended",
                 ending,

@@ -24,11 +24,13 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import RELATIONS, UNTRAINED, Plot
+from analysis.figures.win_rates import TICKS, ceiling_legend, control_notes
 from analysis.records.names import STATED, judge_label, plain_name
 from analysis.stats.contrasts import Contrast, by_build, contrast, on_common_builds
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.regression import partial_correlation
 from analysis.stats.seeds import MIN_SEEDS
+from analysis.tables.cell_tables import CONTROL_COLUMNS, without_absent_controls
 from analysis.tables.render import Entry, Estimate, Table, build_table
 
 QUALITY_COLUMNS = (
@@ -45,6 +47,7 @@ QUALITY_COLUMNS = (
             one.cell is not None and interval_excludes(*one.win[1:], 50, one.cell.win.scored, decimals=1),
         ),
     ),
+    *CONTROL_COLUMNS,
 )
 """The verifier and the result of training with it on instructions."""
 
@@ -136,8 +139,9 @@ def claim_verdict(difference: Contrast) -> str:
 def outcome_table(view: GeneratorOutcomes, title: str, notes: Sequence[str] = ()) -> Table:
     """The results of one generator on instructions, one row per verifier."""
     where = f"({view.where}, judge: {judge_label(view.judge)})"
+    columns = without_absent_controls(QUALITY_COLUMNS, view.outcomes)
     return build_table(
-        file_name(view.scale, view.generator), f"{title} {where}", QUALITY_COLUMNS, [view.outcomes], notes
+        file_name(view.scale, view.generator), f"{title} {where}", columns, [view.outcomes], notes
     )
 
 
@@ -195,21 +199,22 @@ def sweep_plot(
     ours = Block(f"Ours, {view.where}, {details}", view.rows, [own, *panels])
     drawn = {one.relation for one in view.outcomes} | set(published.frame()["relation"])
     legend = {name: style for name, style in RELATIONS.items() if name in drawn}
-    legend |= {} if view.judge else {"before training": UNTRAINED}
+    legend |= ceiling_legend(view.controls) if view.judge else {"before training": UNTRAINED}
     figure = forest(title, [ours, published.block()], legend)
     caption = (
         f"Above, at scale {view.scale}: training of {view.generator} with each verifier, from random weights through "
         f"the least able to the most able one. Left: true quality (0 to 1) of the verifier's own responses, with its "
-        f"interval over prompts; {caption} Below, on separate axes and at another scale, the published sweep. "
-        f"{published.source} Markers: relation of the verifier to the generator; a number behind its name is {STATED}."
+        f"interval over prompts; {caption}{control_notes(view.controls)} Below, on separate axes and at another scale, "
+        f"the published sweep. {published.source} Markers: relation of the verifier to the generator; a number behind "
+        f"its name is {STATED}."
     )
     return Plot(file_name(view.scale, view.generator), caption, figure)
 
 
 def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, gain and win rate by verifier."""
-    panels = [gain_panel("policy's gain in\ntrue quality (-1 to 1)", view.outcomes), win_panel(view.outcomes)]
-    caption = "middle and right: the result of training, with across-seed intervals."
+    panels = [gain_panel("policy's gain in\ntrue quality (-1 to 1)", view.outcomes), win_panel(view)]
+    caption = f"middle and right: the result of training, with across-seed intervals; {TICKS}."
     yield sweep_plot("Verifiers by capability", view, panels, PUBLISHED_QUALITY, caption)
 
 
@@ -217,9 +222,12 @@ def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, pass@1 and its change by verifier."""
 
     accuracy = [
-        Dot(one.label, *one.share(when), style, below=below)
+        dot
         for one in view.outcomes
-        for when, style, below in (("before", UNTRAINED, -0.15), ("after", RELATIONS[one.relation], 0.15))
+        for dot in (
+            Dot(one.label, *one.share("before"), UNTRAINED, below=-0.15),
+            Dot(one.label, *one.share("after"), RELATIONS[one.relation], below=0.15, seeds=one.seed_shares),
+        )
     ]
     panels = [
         Panel("generator's pass@1 (%)", accuracy),
@@ -227,7 +235,7 @@ def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     ]
     caption = (
         "middle: pass@1 before (gray) and after training, with 95 % intervals over prompts; right: the change, with "
-        "across-seed intervals; dashed below: before training."
+        f"across-seed intervals; {TICKS}; dashed below: before training."
     )
     yield sweep_plot("Mathematics: verifiers by capability", view, panels, PUBLISHED_ACCURACY, caption)
 

@@ -1,7 +1,7 @@
 """The results of training one generator with several verifiers: relation, own quality, gains; columns and panels."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, isnan
 from typing import Any, NamedTuple
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.experiments.base import GeneratorRuns, across_seeds, group_by_generator
-from analysis.figures.forest import Dot, Panel
-from analysis.figures.style import RELATIONS
+from analysis.figures.forest import Dot, Level, Panel
+from analysis.figures.style import CEILING, CUT_START, RELATIONS
+from analysis.figures.win_rates import ControlsByPlace, controls_of, win_rate_dot
 from analysis.records.builds import seed_names
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import (
@@ -32,6 +33,8 @@ from analysis.tables.cells import Cell, build_cells, row_of
 from analysis.tables.judging.controlled import ORACLE
 from analysis.tables.render import UNKNOWN, Column, Entry, Estimate
 from cme.records import MAJORITY, RunRecord
+
+CUT_ROW = "Cut start"
 
 
 class Measure(NamedTuple):
@@ -100,6 +103,21 @@ class Outcome:
         """The win rate with its across-seed interval; unknown without verdicts."""
         return across_seeds(self.cell.seeds) if self.cell else UNKNOWN
 
+    @property
+    def seed_gains(self) -> list[float]:
+        """The gain of each seed's policy, in the unit of the measure; empty if it was not measured."""
+        if self.after is None or self.before is None:
+            return []
+        gains = (self.after.sums - self.before.sums).sum(axis=0) / self.after.counts.sum(axis=0)
+        return [float(gain) for gain in 100 * gains / self.measure.unit]
+
+    @property
+    def seed_shares(self) -> list[float]:
+        """Pass@1 of each seed's policy, in percent; empty if it was not measured."""
+        if self.after is None:
+            return []
+        return [float(share) for share in 100 * self.after.sums.sum(axis=0) / self.after.counts.sum(axis=0)]
+
     def share(self, when: str) -> Estimate:
         """Pass@1 `before` or `after` training, in percent."""
         return Estimate.of(self.shares, when).percent
@@ -123,10 +141,18 @@ class GeneratorOutcomes(GeneratorRuns):
         """The judge of the win rates, empty on mathematics."""
         return cell.judge if (cell := self.outcomes[0].cell) else ""
 
+    @cached_property
+    def controls(self) -> ControlsByPlace:
+        """The controls of the win rates, over the runs of all verifiers; empty on mathematics."""
+        cells = [outcome.cell for outcome in self.outcomes if outcome.cell]
+        return controls_of(cells) if cells else {}
+
     @property
     def rows(self) -> dict[str, str]:
-        """The rows of a figure."""
-        return {outcome.label: outcome.label for outcome in self.outcomes}
+        """The rows of a figure, the cut start last."""
+        labels = [outcome.label for outcome in self.outcomes]
+        cut = [CUT_ROW] if any(each.cut_start for each in self.controls.values()) else []
+        return {label: label for label in (*labels, *cut)}
 
 
 def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
@@ -269,21 +295,37 @@ def panel(
     outcomes: Sequence[Outcome],
     values: Callable[[Outcome], Estimate],
     reference: float | None = None,
+    seeds: Callable[[Outcome], Sequence[float]] = lambda _: (),
 ) -> Panel:
-    """An estimate per outcome, in the style of the verifier's relation; hollow if its interval covers the reference."""
+    """An estimate per outcome, in the style of the verifier's relation; hollow if its interval covers the reference.
+
+    `seeds` gives the estimates of single seeds.
+    """
     dots = []
     for one in outcomes:
         value, lo, hi = values(one)
         hollow = reference is not None and lo <= reference <= hi
-        dots.append(Dot(one.label, value, lo, hi, RELATIONS[one.relation], hollow))
+        dots.append(Dot(one.label, value, lo, hi, RELATIONS[one.relation], hollow, seeds=seeds(one)))
     return Panel(label, dots, reference)
 
 
 def gain_panel(label: str, outcomes: Sequence[Outcome]) -> Panel:
     """The policies' gains with across-seed intervals."""
-    return panel(label, outcomes, lambda one: one.measure.across_seeds(one.gain), 0)
+    gains = panel(
+        label, outcomes, lambda one: one.measure.across_seeds(one.gain), 0, lambda one: one.seed_gains
+    )
+    return replace(gains, decimals=outcomes[0].measure.decimals)
 
 
-def win_panel(outcomes: Sequence[Outcome]) -> Panel:
-    """The policies' win rates with across-seed intervals."""
-    return panel("win rate against the\nuntrained model (%)", outcomes, lambda one: one.win, 50)
+def win_panel(view: GeneratorOutcomes) -> Panel:
+    """The policies' win rates with across-seed intervals, the cut start in its row, and the ceiling across all."""
+
+    def seeds(one: Outcome) -> list[float]:
+        return list(one.cell.seeds.rates.values()) if one.cell else []
+
+    label = "win rate against the\nuntrained model (%)"
+    wins = panel(label, view.outcomes, lambda one: one.win, 50, seeds)
+    controls = view.controls.values()
+    cuts = [win_rate_dot(CUT_ROW, each.cut_start, CUT_START) for each in controls if each.cut_start]
+    levels = [Level([*view.rows], each.ceiling, CEILING) for each in controls]
+    return replace(wins, dots=[*wins.dots, *cuts], levels=levels)

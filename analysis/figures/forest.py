@@ -12,7 +12,17 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.figures.style import NO_DIFFERENCE, RC, WIDTH, Style, add_legend, draw_estimate, draw_reference
+from analysis.figures.style import (
+    NO_DIFFERENCE,
+    RC,
+    SEED,
+    STOPPED_EARLY,
+    WIDTH,
+    Style,
+    add_legend,
+    draw_estimate,
+    draw_reference,
+)
 
 ROW = 0.19  # inches
 GRAY = "#666666"
@@ -24,7 +34,7 @@ class Dot:
 
     `hollow`: the estimate shows no difference from the panel's reference. `wide` are the bounds of a second, thin bar,
     `seeds` the estimates of single seeds, drawn as ticks if there are several, where equal ones make a longer tick;
-    `note` is written at the right end.
+    NaN is not drawn. `stopped`: a † at the right end says that a training stopped early.
     """
 
     row: str
@@ -36,7 +46,7 @@ class Dot:
     below: float = 0.0
     wide: tuple[float, float] = (nan, nan)
     seeds: Sequence[float] = ()
-    note: str = ""
+    stopped: bool = False
     size: float = 5.0
 
 
@@ -55,7 +65,7 @@ class Panel:
     """One quantity: the label of its axis with the unit, its dots and its levels.
 
     A dashed line stands at `reference`, the value of no effect. The axis covers at least `limits`. `words` are written
-    in rows without dots. `band` shades and labels a range.
+    in rows without dots. `band` shades and labels a range. Seeds are equal if they are so to this number of `decimals`.
     """
 
     label: str
@@ -66,6 +76,7 @@ class Panel:
     words: Mapping[str, str] = field(default_factory=dict)
     levels: Sequence[Level] = ()
     band: tuple[float, float, str] | None = None
+    decimals: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,10 +99,20 @@ class Block:
     widths: Sequence[float] | None = None
 
 
-def forest(title: str, blocks: Sequence[Block], legend: Mapping[str, Style]) -> Figure:
-    """The blocks one below the other in one figure of the text width; hollow dots have an entry in the legend."""
-    if any(dot.hollow for block in blocks for panel in block.panels for dot in panel.dots):
-        legend = {**legend, "shows no difference": NO_DIFFERENCE}
+def forest(
+    title: str, blocks: Sequence[Block], legend: Mapping[str, Style], tick: str = "single seed"
+) -> Figure:
+    """The blocks one below the other in one figure of the text width.
+
+    Ticks, hollow dots and daggers that are drawn have an entry in the legend, the ticks by the name `tick`.
+    """
+    dots = [dot for block in blocks for panel in block.panels for dot in panel.dots if not isnan(dot.value)]
+    legend = {
+        **legend,
+        **({tick: SEED} if any(len(dot.seeds) > 1 for dot in dots) else {}),
+        **({"shows no difference": NO_DIFFERENCE} if any(dot.hollow for dot in dots) else {}),
+        **({"† stopped early": STOPPED_EARLY} if any(dot.stopped for dot in dots) else {}),
+    }
     heights = [
         0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
@@ -132,15 +153,16 @@ def draw_block(part: SubFigure, block: Block) -> None:
         part.supxlabel(block.x_label, fontsize=8)
 
 
-def draw_seeds(axes: Axes, y: float, seeds: Sequence[float], colour: str) -> None:
-    """Ticks of single seeds; one that equals an earlier one in a table's decimals stands 2 points lower."""
+def draw_seeds(axes: Axes, y: float, seeds: Sequence[float], colour: str, decimals: int = 1) -> None:
+    """Ticks of single seeds; one that equals an earlier one to these decimals stands 2 points lower, up to 6."""
     look: dict[str, Any] = {"color": colour, "markersize": 4, "markeredgewidth": 0.8, "alpha": 0.7}
     drawn: Counter[float] = Counter()
-    for seed in seeds:
-        lower = ScaledTranslation(0, -2 / 72 * drawn[round(seed, 1)], axes.figure.dpi_scale_trans)
+    for seed in (seed for seed in seeds if not isnan(seed)):
+        equal = drawn[round(seed, decimals)]
+        lower = ScaledTranslation(0, -2 / 72 * min(equal, 3), axes.figure.dpi_scale_trans)
         axes.plot([seed], [y], "|", transform=axes.transData + lower, **look)
         axes.update_datalim([(seed, y)])  # matplotlib does not see data behind such a transform
-        drawn[round(seed, 1)] += 1
+        drawn[round(seed, decimals)] += 1
 
 
 def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
@@ -161,10 +183,12 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
         y, colour = height[dot.row] - dot.below, dot.style.colour
         axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
         if len(dot.seeds) > 1:
-            draw_seeds(axes, y - 0.28, dot.seeds, colour)
+            draw_seeds(axes, y - 0.28, dot.seeds, colour, panel.decimals)
         draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
         end = dot.value if isnan(dot.hi) else dot.hi
-        axes.annotate(dot.note, (end, y), (3, 0), textcoords="offset points", va="center")
+        if dot.stopped:
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            axes.annotate("†", (end, y), (8, 0), textcoords="offset points", va="center", bbox=box)
     for row, words in panel.words.items():
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         middle = axes.get_yaxis_transform()

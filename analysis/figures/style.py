@@ -120,6 +120,8 @@ CEILING = Style("#000000", "|")
 PEAK = Style("#000000", "*")
 SELECTED = Style("#000000", "v")
 STOPPED = Style("#000000", "x")
+SEED = Style("#444444", "|")
+STOPPED_EARLY = Style("#000000", "")  # its mark is the † of its name in the legend
 NO_DIFFERENCE = Style("#444444", "o", hollow=True)
 """Marks that mean the same in every figure. Only the last one is hollow."""
 SPARE_COLOURS = ("#A50F3B", "#4D9221", "#00797D", "#7A6C00", "#3B3B98", "#B3005E")
@@ -164,8 +166,8 @@ def add_legend(figure: Figure, lines: Mapping[str, Style], marks: Mapping[str, S
             [],
             **style.look | ({} if name in lines else {"linestyle": ""}),
             markerfacecolor="white" if style.hollow else style.colour,
-            markersize=9 if style.marker == "|" else None,
-            markeredgewidth=2 if style.marker == "|" else None,
+            markersize=9 if style.marker == "|" and style != SEED else None,
+            markeredgewidth=None if style.marker != "|" else 0.8 if style == SEED else 2,
             label=name,
         )
         for name, style in {**lines, **marks}.items()

@@ -53,7 +53,7 @@ def win_rate_dot(row: str, win: WinRate, style: Style) -> Dot:
 def cell_dot(cell: Cell, row: str, style: Style) -> Dot:
     """A cell's win rate with ticks at single seeds; † if a run stopped early."""
     seeds = list(cell.seeds.rates.values())
-    return replace(win_rate_dot(row, cell.win, style), seeds=seeds, note="†" if cell.stopped else "")
+    return replace(win_rate_dot(row, cell.win, style), seeds=seeds, stopped=bool(cell.stopped))
 
 
 def score_dots(cell: Cell, row: str, style: Style) -> list[Dot]:
@@ -89,6 +89,11 @@ def control_legend(controls: ControlsByPlace) -> dict[str, Style]:
     """The legend's entries for the controls that are drawn."""
     cut = {"cut start": CUT_START} if any(each.cut_start for each in controls.values()) else {}
     return cut | ({} if all(isnan(each.ceiling) for each in controls.values()) else {"ceiling": CEILING})
+
+
+def ceiling_legend(controls: ControlsByPlace) -> dict[str, Style]:
+    """The legend's entry for the ceiling, where the cut start has a row with its name."""
+    return {name: style for name, style in control_legend(controls).items() if name == "ceiling"}
 
 
 def builds_note(trainings: Iterable[tuple[str, RunRecord]]) -> str:
@@ -137,8 +142,7 @@ def win_rate_plot(
         "prompts, or unscored verdicts could change the result. †: a run stopped before its last step."
         f"{control_notes(controls)}{pooled}{score_note(judge) if scored else ''}"
     )
-    legend = {name: style for name, style in control_legend(controls).items() if name == "ceiling"}
-    legend |= {"untrained model": UNTRAINED} if scored else {}
+    legend = ceiling_legend(controls) | ({"untrained model": UNTRAINED} if scored else {})
     figure = forest(f"{title} (scale: {scale}, judge: {judge_label(judge)})", [block], legend)
     return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
 

@@ -77,7 +77,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts that keep the
     seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
     bounds the change over seeds and prompts together; NaN below MIN_SEEDS. `floored`: the seeds' part of it is at its
-    floor, as in `seeds.Component`.
+    floor, as in `seeds.Component`. `seed_after`: pass@1 after training by seed, as text.
     """
     rows = []
     for key, runs in accuracy_cells(records).items():
@@ -99,6 +99,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 ("change", difference_with_interval(change)),
             ):
                 row |= Estimate(value, *((lo, hi) if prompts > 1 else UNDEFINED)).columns(name)
+            row["seed_after"] = " ".join(map(str, after.sums.sum(axis=0) / after.counts.sum(axis=0)))
             row["across_seeds_lo"] = across_seeds.across_seeds_lo / 100
             row["across_seeds_hi"] = across_seeds.across_seeds_hi / 100
             rows.append(row | {"floored": across_seeds.floored})

@@ -21,7 +21,16 @@ from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import SeedSpread
 from analysis.tables.cells import Cell, place
 from analysis.tables.controls import Controls
-from analysis.tables.render import Entry, Estimate, Table, format_estimate, format_percent, group_rows, slug
+from analysis.tables.render import (
+    Column,
+    Entry,
+    Estimate,
+    Table,
+    format_estimate,
+    format_percent,
+    group_rows,
+    slug,
+)
 
 NOT_RUN = Entry("-")
 FEW = "°"
@@ -132,6 +141,37 @@ def quality_entry(cell: Cell) -> Entry:
 def ceiling_entry(controls: Controls) -> Entry:
     """The win rate of a perfect policy, such as 71.5."""
     return NOT_RUN if isnan(controls.ceiling) else Entry(format_percent(controls.ceiling))
+
+
+def cut_start_entry(controls: Controls) -> Entry:
+    """The win rate of the cut start, without its interval."""
+    return NOT_RUN if controls.cut_start is None else Entry(format_percent(controls.cut_start.rate))
+
+
+CONTROL_COLUMNS = (
+    Column[Any](
+        "cut start (%)",
+        lambda row: cut_start_entry(row.cell.controls),
+        "Cut start: what the untrained model's own responses, cut short, win against the uncut ones.",
+    ),
+    Column[Any](
+        "against the cut start (%)",
+        lambda row: rate_entry(row.cell.controls.against_cut_start),
+        "Against the cut start: above 50 %, a method gains more than by ending earlier.",
+    ),
+    Column[Any](
+        "ceiling (%)",
+        lambda row: ceiling_entry(row.cell.controls),
+        "Ceiling: the win rate of a perfect policy on the same prompts.",
+    ),
+)
+"""The controls of a win rate, of a row with a cell."""
+
+
+def without_absent_controls(columns: Sequence[Column[Any]], rows: Sequence[Any]) -> list[Column[Any]]:
+    """The columns without the controls that none of the rows has."""
+    absent = [c for c in CONTROL_COLUMNS if all(c.text(row) == NOT_RUN for row in rows)]
+    return [column for column in columns if column not in absent]
 
 
 def mark_stopped(entry: Entry, cell: Cell) -> Entry:

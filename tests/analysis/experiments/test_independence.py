@@ -184,7 +184,20 @@ def test_the_section_shows_tests_shares_and_controls(
     assert any("is supported here" in note for note in part.tables[0].notes)
     [plot] = share_figure(INDEPENDENCE.views(runs)[0])
     facts_of = [axes.get_xlabel().partition("\n")[0] for axes in panels(plot.figure)]
-    assert (
-        facts_of == ["generator's facts", "verifier's facts", "other facts"]
-        and smallest_type(plot.figure) >= 8
-    )
+    assert facts_of == ["generator's facts", "verifier's facts", "facts of both", "other facts"]
+    assert smallest_type(plot.figure) >= 8
+    first = panels(plot.figure)[0]
+    labels = [label.get_text() for label in first.get_yticklabels()]
+    assert set(labels) == {"Untrained model", "Same family", "Other family", "Random reward", "Ground truth"}
+    ticks = [x for line in first.lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert sorted(ticks) == pytest.approx(
+        [10] * (8 + 8 + 4) + [90] * (8 + 4)
+    )  # a pair of family and build each
+
+
+def test_the_interval_of_a_share_stays_within_0_and_1(make_runs: Callable[..., list[RunRecord]]) -> None:
+    runs = make_runs(arms(**{"same family": {GROUPS[1]: 0.0}}), off=0.05)
+    facts = Facts([pool_builds(run) for run in runs if run.family in ("qwen", "llama")])
+    assert sorted(facts.shares["same family", GROUPS[1]].values()) == [0.0, 0.0, 0.05, 0.05]
+    value, lo, hi = facts.mean("same family", GROUPS[1])
+    assert (value, lo) == (pytest.approx(0.025), 0.0) and hi > 0.05

@@ -61,7 +61,8 @@ def test_the_section_keeps_ours_and_the_published_apart(graded_runs: list[RunRec
     [plot] = accuracy_plot(view(graded_runs))
     drawn = marks(plot.figure)
     assert drawn[0] == pytest.approx([25, 25, 50, 75]) and drawn[3] == pytest.approx([44, 44, 55, 61])
-    assert smallest_type(plot.figure) >= 8
+    ticks = [x for line in panels(plot.figure)[0].lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert ticks == pytest.approx([75] * 3 + [50] * 3) and smallest_type(plot.figure) >= 8
 
 
 def test_trainings_shorter_than_a_block_have_no_votes(graded_runs: list[RunRecord], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from shown import marks, problems, smallest_type, texts
+from shown import marks, panels, problems, smallest_type, texts
 
 from analysis.experiments.facts import arm_of
 from analysis.experiments.independence import INDEPENDENCE
@@ -31,7 +31,7 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.style import RELATIONS
 from analysis.records.relations import knowledge, relation
-from cme.records import Accuracy, Generation, Pair, RunRecord, Verdict
+from cme.records import CUT_START, Accuracy, Comparison, Generation, Pair, RunRecord, Verdict
 
 Under = Callable[..., RunRecord]
 PROBLEMS = 40
@@ -203,6 +203,29 @@ def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path:
     assert drawn[1] == pytest.approx([0.05, 0.1, 0.2, 0.3])
     assert drawn[3] == [55.8, 59.2, 63.0, 64.2, 64.2, 65.0, 70.0, 70.0]  # on an axis of their own
     assert smallest_type(plot.figure) >= 8
+
+
+def test_the_controls_of_the_win_rates_stand_beside_them(under: Under, tmp_path: Path) -> None:
+    """The untrained model wins a quarter of the prompts against its cut responses and ties on the others."""
+    start = [Verdict(f"p{i}", True, "first" if i < 10 else "tie", scores=(0.4, 0.4)) for i in range(40)]
+    runs = []
+    for verifier in ("start", "qwen"):
+        for seed in range(3):
+            run = under(verifier, around(0.6), seed)
+            cut = Comparison(CUT_START, run.generator_checkpoint, [], run.verdicts, start)
+            runs.append(replace(run, comparisons=[cut]))
+    ours, _ = VERIFIER_SWEEP.show(runs, tmp_path).tables
+    assert ours.header[-3:] == ["cut start (%)", "against the cut start (%)", "ceiling (%)"]
+    assert [(row[-3], row[-1]) for row in texts(ours)] == [("37.5", "100.0")] * 2
+    assert all(row[-2].startswith("100.0 [") for row in texts(ours))
+    [plot] = quality_plot(VERIFIER_SWEEP.views(runs)[0])
+    own, gain, win = panels(plot.figure)[:3]
+    assert own.get_yticklabels()[-1].get_text() == "Cut start"
+    assert marks(plot.figure)[2] == [37.5, 100, 100] and "perfect policy" in plot.caption
+    [ceiling] = [path for lines in win.collections for path in lines.get_paths()]
+    assert [x for x, _ in ceiling.vertices] == [100, 100]
+    ticks = [x for line in gain.lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert ticks == pytest.approx([0.2] * 6)
 
 
 @pytest.mark.parametrize(

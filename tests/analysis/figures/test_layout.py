@@ -172,6 +172,34 @@ def test_seeds_of_one_rate_do_not_hide_each_other() -> None:
     assert places[0][0] == places[3][0], "a tick stays at its rate"
 
 
+def test_many_equal_seeds_stay_in_their_row_and_shares_are_equal_to_more_decimals() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(-1, 1))
+    draw_seeds(axes, 0.0, [0.3] * 6 + [0.31], "black", decimals=3)
+    heights = [line.get_transform().transform((0.3, 0.0))[1] for line in axes.lines]
+    point = figure.dpi / 72
+    assert [heights[0] - height for height in heights] == pytest.approx(
+        [point * down for down in (0, 2, 4, 6, 6, 6, 0)]
+    )
+
+
+def test_the_legend_explains_every_mark_that_is_drawn() -> None:
+    rows, style = {"one": "One", "two": "Two"}, STYLES["random"]
+    seeds = Dot("one", 18.0, 15.0, 21.0, style, seeds=[17.0, nan, 19.0])
+    ended = Dot("two", 50.0, 45.0, 55.0, style, hollow=True, stopped=True)
+    figure = forest("", [Block("", rows, [Panel("", [seeds, ended])])], {}, tick="single build")
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.texts] == [
+        "single build",
+        "shows no difference",
+        "† stopped early",
+    ]
+    [axes] = panels(figure)
+    assert at(axes, style.colour, "|") == [17.0, 19.0] and "†" in [text.get_text() for text in axes.texts]
+    assert forest("", [Block("", rows, [Panel("", [replace(seeds, seeds=())])])], {}).legends == []
+
+
 def test_the_axis_reaches_every_seed() -> None:
     """The seeds are farther apart than the interval of their mean."""
     dot = Dot("row", 18.0, 15.0, 21.0, STYLES["random"], seeds=[3.5, 22.0, 28.1])
