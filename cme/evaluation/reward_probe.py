@@ -18,6 +18,7 @@ from cme.miniature.problems import BOILERPLATE
 from cme.models import chat
 from cme.records import Prompt
 from cme.rewards.base import Reward
+from cme.rewards.checked_reward import score_untrained
 from cme.scoring.policy import UntrainedPolicy
 
 if TYPE_CHECKING:
@@ -159,24 +160,14 @@ def score_answers(
     finite.
     """
     end = start.tokenizer.eos_token_id
-    prompts = [a.prompt.conversation for a in answers]
-    completions = [[{"role": "assistant", "content": a.text}] for a in answers]
+    prompts, texts = [a.prompt for a in answers], [a.text for a in answers]
+    policy = UntrainedPolicy(start.tokenizer, start.model)
     ids = [[*chat.response_ids(start.tokenizer, a.text), *[end] * a.finished] for a in answers]
     values = {}
     bar = tqdm(rewards.items(), leave=False, mininterval=1)
     for name, reward in bar:
         bar.set_description(name)
-        with reward.named_in_errors():
-            reward.bind(UntrainedPolicy(start.tokenizer, start.model))
-        column = reward.values(
-            prompts,
-            completions,
-            ids,
-            answer=[a.prompt.answer for a in answers],
-            reference=[a.prompt.reference for a in answers],
-            prompt_text=[a.prompt.text for a in answers],
-            log_metric=lambda key, value: None,
-        )
+        column = score_untrained(reward, policy, prompts, texts, ids)
         if invalid := [v for v in column if v is not None and not math.isfinite(v)]:
             raise ValueError(f"reward {name!r} gave {invalid[0]} for {len(invalid)} of {len(column)} answers")
         values[name] = {grade: column[i :: len(GRADES)] for i, grade in enumerate(GRADES)}

@@ -108,10 +108,14 @@ def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None
     None if there is no gold answer (`gold_answer`), and if the comparison is undecided. Raises ValueError as
     `extract_answer` does.
     """
+    return is_right(extract_answer(response, kind), gold, kind)
+
+
+def is_right(given: str | None, gold: str | None, kind: AnswerKind) -> bool | None:
+    """As `is_correct`, for a canonical answer."""
     right = gold_answer(gold, kind)
     if right is None:
         return None
-    given = extract_answer(response, kind)
     return False if given is None else are_equivalent(right, given, kind)
 
 

@@ -5,7 +5,7 @@ from the batch when it ends, and draws one uniform number per token. For a small
 the time of transformers' `generate`, which samples from the same distribution by other draws.
 
 The rows of a batch do not change each other's responses, up to rounding. Where padding, or a longer row, would change
-what a model computes, only rows of one length share a batch (`row_groups`).
+what a model computes, only rows of one length share a batch (`cme.models.padding.row_groups`).
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from typing import Any, Required, TypedDict, Unpack
 
 import torch
 from accelerate.utils import is_peft_model
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import (
     DynamicCache,
@@ -28,8 +27,9 @@ from transformers import (
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from cme.models import chat
-from cme.models.architecture import keeps_keys_and_values, reads_positions, short_length
+from cme.models.architecture import keeps_keys_and_values, short_length
 from cme.models.generation_log import GenerationLog
+from cme.models.padding import pad, respond_in_groups
 from cme.records import Generation
 
 NEUTRAL_DECODING = {
@@ -147,14 +147,17 @@ def _generate_batch(
     if can_repeat_prompts(model):
         temperature = decoding.temperature if decoding.do_sample else 0.0
         return sample(model, prompts, ends, max_new_tokens=length, temperature=temperature)
-    responses: list[list[int]] = [[] for _ in prompts]
-    for rows in row_groups(model, prompts, length):
+
+    def respond(rows: list[int]) -> list[list[int]]:
         ids, mask = pad([prompts[i] for i in rows], model.device, left=True, value=decoding.pad_token_id)
         with without_own_fields(model):
             output = model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
-        for i, new in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
-            responses[i] = new[: next((t + 1 for t, token in enumerate(new) if token in ends), len(new))]
-    return responses
+        responses = output[:, ids.shape[1] :].tolist()
+        return [
+            row[: next((t + 1 for t, token in enumerate(row) if token in ends), None)] for row in responses
+        ]
+
+    return respond_in_groups(respond, model, prompts, length)
 
 
 @contextmanager
@@ -166,27 +169,6 @@ def without_own_fields(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         base.generation_config = own
-
-
-def row_groups(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int
-) -> list[list[int]]:
-    """Indices of the prompts that may share a batch, padded on the left, without changing each other's responses.
-
-    Any may, with two exceptions. A model that is not told positions gets prompts of one length, which need no padding.
-    With `longrope` (`short_length`), prompts whose responses reach the switch of factors share a batch with those that
-    reach it at the same token, and the others with those on their side of it.
-    """
-    short, told = short_length(model), reads_positions(model)
-    groups: dict[int | None, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        length, key = len(prompt), None
-        if not told or (short is not None and length <= short < length + max_new_tokens - 1):
-            key = length
-        elif short is not None and length > short:
-            key = -1
-        groups.setdefault(key, []).append(i)
-    return list(groups.values())
 
 
 def can_repeat_prompts(model: PreTrainedModel) -> bool:
@@ -216,13 +198,12 @@ def sample(
     """
     draws = torch.rand(max_new_tokens, len(prompts), device=model.device) if temperature else None
     ends = torch.tensor(sorted(end_ids), device=model.device)
-    responses: list[list[int]] = [[] for _ in prompts]
-    for rows in row_groups(model, prompts, max_new_tokens):
+
+    def respond(rows: list[int]) -> list[list[int]]:
         drawn = None if draws is None else draws[:, rows]
-        group = _sample_group(model, [prompts[i] for i in rows], ends, max_new_tokens, temperature, drawn)
-        for i, response in zip(rows, group, strict=True):
-            responses[i] = response
-    return responses
+        return _sample_group(model, [prompts[i] for i in rows], ends, max_new_tokens, temperature, drawn)
+
+    return respond_in_groups(respond, model, prompts, max_new_tokens)
 
 
 def _sample_group(
@@ -282,14 +263,3 @@ def _sample_group(
             logits_to_keep=1,
         ).logits[:, -1]  # (rows, V)
     return responses
-
-
-def pad(
-    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool, value: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, T) padded with `value` on the left or right, and their mask (B, T)."""
-    side = "left" if left else "right"
-    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
-    ids = pad_sequence(tokens, batch_first=True, padding_value=value, padding_side=side)
-    mask = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True, padding_side=side)
-    return ids.to(device), mask.to(device)

@@ -22,33 +22,34 @@ from cme.records.files import (
     read_json,
     read_record,
     record_files,
+    sync_path,
     write_json,
     write_record,
 )
 from cme.records.grades import Grade, Grades, Oracle
 from cme.records.pairs import (
+    CUT_START,
+    Comparison,
     Conversation,
+    FurtherJudge,
     Generation,
     Outcome,
     Pair,
     Preference,
     Prompt,
     Scores,
+    Spending,
     Verdict,
     check_outcome,
 )
 from cme.records.probes import RewardProbeRecord, SanityRecord, SeparationRecord
 from cme.records.run import (
-    CUT_START,
     Accuracy,
     Capability,
     CheckpointResult,
-    Comparison,
     ExperimentRecord,
-    FurtherJudge,
     RunRecord,
     Selected,
-    Spending,
     Trajectory,
 )
 from cme.records.state import Progress, RunState
@@ -102,6 +103,7 @@ __all__ = [
     "read_record",
     "record_files",
     "scores",
+    "sync_path",
     "verdicts_by_order",
     "write_json",
     "write_record",

@@ -24,11 +24,12 @@ REMEDIES = {
     errno.ENOSPC: "free some space there and repeat the command, which continues where it stopped",
     errno.EDQUOT: "free some of your quota there and repeat the command, which continues where it stopped",
     errno.EROFS: "write elsewhere, such as with results_dir=...",
-    errno.EACCES: "make it writable, or write elsewhere, such as with results_dir=...",
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EEXIST), "a file is in the place of a folder: move it away, or write elsewhere"
     ),
-    errno.EPERM: "make it writable, or write elsewhere, such as with results_dir=...",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM), "make it writable, or write elsewhere, such as with results_dir=..."
+    ),
 }
 
 
@@ -77,13 +78,17 @@ def _write(path: Path, content: bytes, durable: bool) -> None:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        if not durable:
-            return
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # syncs the new name
-        finally:
-            os.close(folder)
+        if durable:
+            sync_path(path.parent)  # the new name
+
+
+def sync_path(path: Path) -> None:
+    """Sync the bytes of one file, or the names in one folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:

@@ -1,9 +1,12 @@
-"""Prompts, responses, pairs of responses, and a judge's verdicts on them."""
+"""Prompts, responses, pairs of responses, and judges' verdicts on them."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from cme.records.codec import Count, Number, Strict
+from cme.records.codec import Cost, Count, Number, Settings, Strict
+
+CUT_START = "cut start"
+"""Name of the comparison with the untrained model's own responses, cut short. It shows what ending earlier wins."""
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 Scores = tuple[Number, Number]
@@ -56,6 +59,16 @@ class Conversation(Prompt):
     def conversation(self) -> list[dict[str, str]]:
         """The messages that a model gets."""
         return self.messages
+
+    @staticmethod
+    def of(
+        key: str, messages: list[dict[str, str]], answer: str | None = None, reference: str | None = None
+    ) -> Prompt:
+        """The prompt of messages, which is a conversation if there are several."""
+        if len(messages) == 1:
+            return Prompt(key, messages[0]["content"], answer, reference)
+        transcript = "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
+        return Conversation(key, transcript, answer, reference, messages)
 
 
 @dataclass(frozen=True)
@@ -129,3 +142,48 @@ class Pair(Strict):
     policy: Generation
     answer: str | None = None
     messages: list[dict[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison(Strict):
+    """The policy, and the untrained model, compared with a further model on the evaluation prompts.
+
+    The further model of the comparison `CUT_START` is the untrained model, with its responses cut short.
+
+    Attributes:
+        responses: The further model's responses, in the order of the record's pairs.
+        policy: The judge's verdicts on the policy against the further model.
+        start: The judge's verdicts on the untrained model against the further model. Here the untrained model takes
+            the policy's place: `policy_first` says that it was shown first, and the points are its points.
+    """
+
+    name: str
+    checkpoint: str
+    responses: list[Generation]
+    policy: list[Verdict]
+    start: list[Verdict] | None = None
+
+
+@dataclass(frozen=True)
+class FurtherJudge(Strict):
+    """The verdicts of another judge on a record's pairs, beside those of its own judge.
+
+    Attributes:
+        name: The judge's name, which no other judge of the record has.
+        settings: The settings that change its verdicts, by dotted path such as `judge.checkpoint`.
+        verdicts: In the form of the record's own: with the member's name for a panel, without a name for another judge.
+        seconds: Wall-clock seconds of judging.
+    """
+
+    name: str
+    settings: Settings
+    verdicts: list[Verdict]
+    seconds: Number
+
+
+@dataclass(frozen=True)
+class Spending(Strict):
+    """Calls to a judge's server, and US dollars for them; None if prices are unknown."""
+
+    calls: Count
+    usd: Cost | None

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cme.records.codec import Cost, Count, Number, Settings, Share, Strict, check_lengths
+from cme.records.codec import Count, Number, Settings, Share, Strict, check_lengths
 from cme.records.grades import Grades
-from cme.records.pairs import Generation, Pair, Verdict
+from cme.records.pairs import Comparison, FurtherJudge, Generation, Pair, Spending, Verdict
 from cme.records.votes import majority_verdicts, verdicts_by_order
-
-CUT_START = "cut start"
-"""Name of the comparison with the untrained model's own responses, cut short. It shows what ending earlier wins."""
-
 
 CONFIG_GROUPS = (
     "chat_template",
@@ -96,51 +92,6 @@ class Selected(Strict):
 
 
 @dataclass(frozen=True)
-class Comparison(Strict):
-    """The policy, and the untrained model, compared with a further model on the evaluation prompts.
-
-    The further model of the comparison `CUT_START` is the untrained model, with its responses cut short.
-
-    Attributes:
-        responses: The further model's responses, in the order of the record's pairs.
-        policy: The judge's verdicts on the policy against the further model.
-        start: The judge's verdicts on the untrained model against the further model. Here the untrained model takes
-            the policy's place: `policy_first` says that it was shown first, and the points are its points.
-    """
-
-    name: str
-    checkpoint: str
-    responses: list[Generation]
-    policy: list[Verdict]
-    start: list[Verdict] | None = None
-
-
-@dataclass(frozen=True)
-class FurtherJudge(Strict):
-    """The verdicts of another judge on a record's pairs, beside those of its own judge.
-
-    Attributes:
-        name: The judge's name, which no other judge of the record has.
-        settings: The settings that change its verdicts, by dotted path such as `judge.checkpoint`.
-        verdicts: In the form of the record's own: with the member's name for a panel, without a name for another judge.
-        seconds: Wall-clock seconds of judging.
-    """
-
-    name: str
-    settings: Settings
-    verdicts: list[Verdict]
-    seconds: Number
-
-
-@dataclass(frozen=True)
-class Spending(Strict):
-    """Calls to a judge's server, and US dollars for them; None if prices are unknown."""
-
-    calls: Count
-    usd: Cost | None
-
-
-@dataclass(frozen=True)
 class Capability(Strict):
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
@@ -183,7 +134,7 @@ class RunRecord(Strict):
             `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT do not train on
             sampled completions; their columns on responses are measured on samples drawn before the step.
         seconds: Wall-clock seconds by stage; those of GRPO's steps also by part, such as `train: sampling`
-            (`cme.training.step_clock`).
+            (`cme.training.history`).
         language_model: The checkpoint that measured the generations' surprisal; None if it was not measured.
         trajectory: None if no checkpoints were saved.
         selected: None if no checkpoint was selected, or the checkpoints have no scored verdict in common.
@@ -286,26 +237,15 @@ class RunRecord(Strict):
         by_pair: dict[str, Sequence[Any] | None] = {
             "verifier_responses": self.verifier_responses,
             "verifier_quality": self.verifier_quality,
+            "selected.responses": None if self.selected is None else self.selected.responses,
+            **{f"comparisons.{one.name}.responses": one.responses for one in self.comparisons or []},
         }
-        if self.selected is not None:
-            by_pair["selected.responses"] = self.selected.responses
-        if self.accuracy is not None:
-            by_pair["accuracy.start"] = self.accuracy.start
-            by_pair["accuracy.policy"] = self.accuracy.policy
-            by_pair["accuracy.selected"] = self.accuracy.selected
-        if self.grades is not None:
-            by_pair["grades.start"] = self.grades.start
-            by_pair["grades.policy"] = self.grades.policy
-            by_pair["grades.cut_start"] = self.grades.cut_start
-            by_pair["grades.selected"] = self.grades.selected
-        for comparison in self.comparisons or []:
-            by_pair[f"comparisons.{comparison.name}.responses"] = comparison.responses
+        for name, part in (("accuracy", self.accuracy), ("grades", self.grades)):
+            if part is not None:
+                by_pair |= {f"{name}.{side}": column for side, column in vars(part).items()}
         check_lengths(by_pair, len(self.pairs), "pairs")
-        if self.history:
-            steps = len(self.history.get("step", []))
-            check_lengths(
-                {f"history.{name}": column for name, column in self.history.items()}, steps, "steps"
-            )
+        history = {f"history.{name}": column for name, column in self.history.items()}
+        check_lengths(history, len(self.history.get("step", [])), "steps")
         self._check_prompt_ids()
         if self.trajectory is not None:
             by_prompt: dict[str, Sequence[Any] | None] = {
@@ -315,14 +255,11 @@ class RunRecord(Strict):
                 by_prompt[f"trajectory.checkpoints.{i}.points"] = checkpoint.points
                 by_prompt[f"trajectory.checkpoints.{i}.quality"] = checkpoint.quality
             check_lengths(by_prompt, len(self.trajectory.prompts), "prompts")
-        names = [comparison.name for comparison in self.comparisons or []]
-        if len(set(names)) < len(names):
-            raise ValueError(f"comparisons are named {', '.join(names)}; give each a different name")
         judges = [self.judge, *(further.name for further in self.further_judges or [])]
-        if len(set(judges)) < len(judges):
-            raise ValueError(
-                f"judge and further_judges are named {', '.join(judges)}; give each a different name"
-            )
+        compared = [comparison.name for comparison in self.comparisons or []]
+        for fields, names in (("comparisons", compared), ("judge and further_judges", judges)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{fields} are named {', '.join(names)}; give each a different name")
 
     def _check_prompt_ids(self) -> None:
         """Raise ValueError unless the pairs have distinct prompt ids, and each verdict has that of a pair."""

@@ -1,12 +1,14 @@
-"""The trained reward as TRL calls it, with every value checked."""
+"""Rewards as TRL calls them: in training with every value checked, and without any training."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from cme import TrainingFailed
-from cme.rewards.base import LogMetric, Reward
+from cme.records import Prompt
+from cme.rewards.base import LogMetric, Reward, TokenIds
 from cme.runtime import distributed
+from cme.scoring.policy import UntrainedPolicy
 
 
 class CheckedReward:
@@ -26,7 +28,8 @@ class CheckedReward:
         if self.reward.whole_batch:
             rows = {k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()}
             values = self.reward.values(log_metric=log_metric, **rows)
-            self.values = distributed.local_rows(values)
+            rows_here, index = len(values) // distributed.process_count(), distributed.process_index()
+            self.values = values[index * rows_here : (index + 1) * rows_here]
         else:
             self.values = self.reward.values(log_metric=log_metric, **columns)
             values = distributed.gather_rows(self.values)
@@ -34,6 +37,23 @@ class CheckedReward:
         left_out = self.reward.left_out
         log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
         return list(self.values)
+
+
+def score_untrained(
+    reward: Reward, policy: UntrainedPolicy, prompts: Sequence[Prompt], texts: Sequence[str], ids: TokenIds
+) -> list[float | None]:
+    """The values of B responses to B prompts. The reward is called as TRL calls it, without any training."""
+    with reward.named_in_errors():
+        reward.bind(policy)
+    return reward.values(
+        [prompt.conversation for prompt in prompts],
+        [[{"role": "assistant", "content": text}] for text in texts],
+        ids,
+        answer=[prompt.answer for prompt in prompts],
+        reference=[prompt.reference for prompt in prompts],
+        prompt_text=[prompt.text for prompt in prompts],
+        log_metric=lambda name, value: None,
+    )
 
 
 def check_finite(reward: Reward, values: Sequence[float | None], kind: str) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cme.grading import agreement
-from cme.grading.answers import AnswerKind, are_equivalent, extract_answer, gold_answer
+from cme.grading.answers import AnswerKind, extract_answer, is_right
 from cme.models import chat
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 
@@ -81,9 +81,7 @@ class MajorityVote(Reward):
             if winner is None:
                 continue
             shares.append(sum(agrees) / len(agrees))
-            gold = None if answer is None else gold_answer(answer[group.start], self.answers)
-            if gold is not None:
-                correct.append(are_equivalent(gold, winner, self.answers))
+            correct.append(None if answer is None else is_right(winner, answer[group.start], self.answers))
         self.left_out = len(prompts) // self.num_generations * (self.num_generations - self.train_on)
         if log_metric:
             for metric, values in (("majority_share", shares), ("label_accuracy", correct)):

@@ -57,17 +57,6 @@ def gather_rows(rows: Sequence[T]) -> list[T]:
     return list(gather_object(list(rows)))
 
 
-def local_rows(rows: Sequence[T]) -> Sequence[T]:
-    """This process's part of the rows that `gather_rows` returned, if all processes have the same number of rows."""
-    size = len(rows) // process_count()
-    return rows[process_index() * size : (process_index() + 1) * size]
-
-
-def main_process_only(items: Sequence[T]) -> Sequence[T]:
-    """The items in the main process, none in the others."""
-    return items if process_index() == 0 else ()
-
-
 def per_process_settings(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
     """Trainer settings for each process, from settings for the batch of all processes together.
 
@@ -102,19 +91,13 @@ class _Launch:
         self._group = torch.distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
         self.broken = False
 
-    def send(self, message: Any) -> None:
-        """Send a call or the exit code to the other processes."""
+    def broadcast(self, message: Any = None) -> Any:
+        """The message of the main process, a call or its exit code; the other processes wait for it."""
         import torch.distributed
 
-        torch.distributed.broadcast_object_list([message], src=0, group=self._group)
-
-    def receive(self) -> Any:
-        """Wait for a call or the exit code from the main process."""
-        import torch.distributed
-
-        received = [None]
-        torch.distributed.broadcast_object_list(received, src=0, group=self._group)
-        return received[0]
+        messages = [message]
+        torch.distributed.broadcast_object_list(messages, src=0, group=self._group)
+        return messages[0]
 
     def serve(self) -> int:
         """Run the calls of the main process until it exits; return its exit code.
@@ -125,7 +108,7 @@ class _Launch:
 
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        while not isinstance(message := self.receive(), int):
+        while not isinstance(message := self.broadcast(), int):
             function, arguments = message
             with suppress(*SHARED_ERRORS):  # the main process reports it
                 function(*arguments)
@@ -161,7 +144,7 @@ def launch() -> Iterator[None]:
     finally:
         _launch.clear()
         if not launch.broken:  # in a thread, because a process that waits in a step receives nothing
-            sender = Thread(target=launch.send, args=[code if isinstance(code, int) else 1], daemon=True)
+            sender = Thread(target=launch.broadcast, args=[code if isinstance(code, int) else 1], daemon=True)
             sender.start()
             sender.join(GRACE)
 
@@ -182,7 +165,7 @@ def run_in_all(function: Callable[..., T], *arguments: Any) -> T:
     [launch] = _launch
     if launch.broken:
         raise SystemExit("the failed run ended the other processes; repeat the command to continue")
-    launch.send((function, arguments))
+    launch.broadcast((function, arguments))
     try:
         return function(*arguments)
     except SHARED_ERRORS:

@@ -33,20 +33,13 @@ def _is_own(module: str) -> bool:
     return module.partition(".")[0] in OWN_PACKAGES
 
 
-def innermost_cause(error: BaseException) -> BaseException:
-    """The first exception of the chain that led to this one."""
-    while (
-        cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    ) is not None:
-        error = cause
-    return error
-
-
 def describe(error: BaseException) -> str:
     """Type and first line of an exception, of its innermost cause if that is another one, and its origin."""
-    first = innermost_cause(error)
-    cause = "" if first is error else f"; caused by {_first_line(first)}"
-    return f"{_first_line(error)}{cause}{origin(error)}"
+    first = error
+    while cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__):
+        first = cause
+    caused = "" if first is error else f"; caused by {_first_line(first)}"
+    return f"{_first_line(error)}{caused}{origin(error)}"
 
 
 @contextmanager

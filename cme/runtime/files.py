@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from cme import Unavailable
-from cme.records import explain_write_errors
+from cme.records import explain_write_errors, sync_path
 
 
 def check_name(field: str, name: str) -> None:
@@ -106,12 +106,3 @@ def sync_folder(folder: Path) -> None:
     """Sync a folder, and all files and folders in it, to the disk."""
     for path in (folder, *folder.rglob("*")):
         sync_path(path)
-
-
-def sync_path(path: Path) -> None:
-    """Sync the bytes of one file, or the names in one folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicLayer, PreTrainedModel
 
-from cme.models.generation import pad
+from cme.models.padding import pad
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]

@@ -9,18 +9,18 @@ one whose head differs is scored densely from its own full logits, each with a w
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from cme import Unavailable
 from cme.models.architecture import context_length, has_rounded_weights, short_length
-from cme.models.generation import pad
+from cme.models.padding import pad
+from cme.scoring.batches import Batch, Ids, plan_batches
 from cme.scoring.lm_head import FullLogits, LMHead
 from cme.scoring.prompt_cache import PromptCache
-
-Ids = Sequence[int]
 
 LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
 """Nats by which values that should agree may differ, on average and at most."""
@@ -48,6 +48,7 @@ class TokenScores:
     normalizers: torch.Tensor = EMPTY
 
 
+@dataclass(eq=False, repr=False)
 class TokenScorer:
     """Scores the token ids of responses, given those of their prompts, under one model.
 
@@ -59,21 +60,14 @@ class TokenScorer:
             multiple of 0.125, which is too coarse to compare two likelihoods that are nearly equal.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        batch_tokens: int = 4096,
-        share: bool = True,
-        exact_head: bool = False,
-    ) -> None:
-        self.model = model
-        self.batch_tokens = batch_tokens
-        self.share = share
-        self.exact_head = exact_head
-        self._checked = False
-        self._full_logits = False
-        self._halved = False
+    model: PreTrainedModel
+    _: KW_ONLY
+    batch_tokens: int = 4096
+    share: bool = True
+    exact_head: bool = False
+
+    def __post_init__(self) -> None:
+        self._checked = self._full_logits = self._halved = False
 
     @torch.no_grad()
     def score(
@@ -130,7 +124,7 @@ class TokenScorer:
             self.model.train(training)
         return [scores[i] for i in range(len(pairs))]
 
-    def _batches(self, pairs: dict[int, tuple[Ids, Ids]]) -> "Iterator[tuple[Batch, bool]]":
+    def _batches(self, pairs: dict[int, tuple[Ids, Ids]]) -> Iterator[tuple[Batch, bool]]:
         """Batches, and whether their prompts can be shared: not if a longer row would compute its prompt otherwise."""
         context, short = context_length(self.model), short_length(self.model)
         is_long = {i: short is not None and len(p) + len(r) > short for i, (p, r) in pairs.items()}
@@ -141,7 +135,7 @@ class TokenScorer:
 
     def _score_batch(
         self,
-        batch: "Batch",
+        batch: Batch,
         pairs: Sequence[tuple[Ids, Ids]],
         share: bool,
         entropy: bool = False,
@@ -152,7 +146,7 @@ class TokenScorer:
         for rows in batch.chunks:
             responses = [pairs[i][1] for i in rows]
             if cache is None:
-                states, targets = self._dense([pairs[i] for i in rows], full_logits=self._full_logits)
+                states, targets = self._dense([pairs[i] for i in rows])
             else:
                 states, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
             head = FullLogits(states.shape[1]) if self._full_logits else LMHead(self.model, self.exact_head)
@@ -165,20 +159,16 @@ class TokenScorer:
                 scores[i] = TokenScores(log_likelihoods, entropies, None, *others)
         return scores
 
-    def _dense(
-        self, pairs: Sequence[tuple[Ids, Ids]], *, full_logits: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _dense(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
 
-        With `full_logits`, the model's own logits (M, V) in place of hidden states. Prompt and response share a row,
+        The model's own logits (M, V) in place of hidden states if its head differs. Prompt and response share a row,
         padded on the right: in a causal model no token depends on what follows it, so the padding is harmless whatever
         the model does with masks and positions.
         """
         ids, mask = pad([[*p, *r] for p, r in pairs], self.model.device, left=False)  # (B, P+R)
-        if full_logits:
-            # in mixed-precision training accelerate wraps `forward`, which hidden states do not pass through
-            forward = self.model.__dict__.get("_original_forward", self.model.forward)
-            states = forward(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, P+R, V)
+        if self._full_logits:
+            states = self._own_logits(ids, attention_mask=mask)
         else:
             decoder = self.model.get_decoder()
             states = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -223,9 +213,9 @@ class TokenScorer:
         nats for |z| = 30 in bfloat16. So a difference of eps |z| on average, and of 4 eps |z| at most, is no
         difference; |z| is that of the largest logit of a row. Raises Unavailable for a model that is not causal.
         """
-        row = [*pair[0], *pair[1]]
-        targets = torch.tensor(pair[1][-32:], device=self.model.device)
-        logits = self._own_logits(row, keep=len(targets) + 1)[:-1]
+        row = torch.tensor([*pair[0], *pair[1]], device=self.model.device)
+        targets = row[-min(32, len(pair[1])) :]
+        logits = self._own_logits(row[None], logits_to_keep=len(targets) + 1)[0, :-1]
         rounding = torch.finfo(self.model.dtype).eps * float(logits.amax(1).abs().median())
         self._check_causal(row, rounding)
         if self.model.get_decoder() is self.model:
@@ -244,24 +234,22 @@ class TokenScorer:
             )
         return rounding
 
-    def _check_causal(self, row: Ids, rounding: float) -> None:
+    def _check_causal(self, row: torch.Tensor, rounding: float) -> None:
         """Raise Unavailable where the logits of the first tokens of a row depend on a later one, as in an encoder."""
-        short = short_length(self.model) or len(row)
-        row = row[: min(9, short, len(row))]
-        before, after = (self._own_logits(ids)[: len(row) - 1] for ids in (row[:-1], row))
-        following = torch.tensor(row[1:], device=self.model.device)
-        ours, theirs = (FullLogits(z.shape[1]).score(z, following).log_likelihoods for z in (before, after))
+        row = row[: min(9, short_length(self.model) or len(row))]
+        before, after = (self._own_logits(ids[None])[0, : len(row) - 1] for ids in (row[:-1], row))
+        ours, theirs = (FullLogits(z.shape[1]).score(z, row[1:]).log_likelihoods for z in (before, after))
         if self._beyond_limits(ours, theirs, rounding):
             raise Unavailable(
                 f"{type(self.model).__name__} is no causal language model: its probability of a token depends on the "
                 "tokens that follow; use a checkpoint that generates text from left to right"
             )
 
-    def _own_logits(self, row: Ids, keep: int = 0) -> torch.Tensor:
-        """The model's own logits (T, V) of a row, or of its last `keep` tokens."""
-        ids = torch.tensor([row], device=self.model.device)
-        forward = self.model.__dict__.get("_original_forward", self.model.forward)  # see `_dense`
-        logits: torch.Tensor = forward(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0]
+    def _own_logits(self, ids: torch.Tensor, **settings: Any) -> torch.Tensor:
+        """The model's own logits (B, T, V) of rows (B, T)."""
+        # in mixed-precision training accelerate wraps `forward`, which hidden states do not pass through
+        forward = self.model.__dict__.get("_original_forward", self.model.forward)
+        logits: torch.Tensor = forward(input_ids=ids, use_cache=False, **settings).logits
         return logits
 
     def _difference(self, pairs: Sequence[tuple[Ids, Ids]], rounding: float) -> str | None:
@@ -298,49 +286,3 @@ class TokenScorer:
 def _out_of_memory(error: Exception) -> bool:
     # on a CPU torch raises a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Distinct prompts whose keys and values are held together, and their responses in chunks of one forward pass."""
-
-    prompts: Sequence[Ids]
-    prompt_of: dict[int, int]
-    chunks: list[list[int]]
-
-
-def plan_batches(
-    pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int, columns: int | None = None
-) -> Iterator[Batch]:
-    """Batches of rows of similar length, with at most `batch_tokens` rows x columns per pass unless one row is longer.
-
-    `pairs` are prompt and response by index. Prompts are sorted by length and collected up to the bound. Their
-    responses are sorted by length and cut into chunks of rows x (prompt + response) columns, whatever their prompt. No
-    response of a chunk has more than 8 tokens beyond twice the shortest, so that little of a pass is padding.
-
-    `columns` bounds the longest prompt and the longest response of a batch together, for a model that has no positions
-    beyond; a row by itself must be within the bound.
-    """
-    rows_of: dict[tuple[int, ...], list[int]] = {}
-    for i, (prompt, _) in pairs.items():
-        rows_of.setdefault(tuple(prompt), []).append(i)
-    longest_of = {prompt: max(len(pairs[i][1]) for i in rows) for prompt, rows in rows_of.items()}
-    prompts: list[tuple[int, ...]] = []
-    for following in [*sorted(rows_of, key=len), None]:
-        if prompts and (
-            following is None
-            or len(following) * (len(prompts) + 1) > batch_tokens
-            or (columns and len(following) + max(longest_of[p] for p in [*prompts, following]) > columns)
-        ):
-            prompt_of = {i: n for n, held in enumerate(prompts) for i in rows_of[held]}
-            chunks: list[list[int]] = [[]]
-            for i in sorted(prompt_of, key=lambda i: len(pairs[i][1])):
-                length = len(pairs[i][1])
-                full = (len(prompts[-1]) + length) * (len(chunks[-1]) + 1) > batch_tokens
-                if chunks[-1] and (full or length > 2 * len(pairs[chunks[-1][0]][1]) + 8):
-                    chunks.append([])
-                chunks[-1].append(i)
-            yield Batch(prompts, prompt_of, chunks)
-            prompts = []
-        if following is not None:
-            prompts.append(following)

@@ -1,14 +1,15 @@
 """A frozen verifier that scores the responses of any generator, in its own chat template and tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from cme.models import chat
-from cme.scoring.token_scorer import EMPTY, Ids, TokenScores
+from cme.scoring.batches import Ids
+from cme.scoring.token_scorer import EMPTY, TokenScores
 
 
 class Engine(Protocol):
@@ -60,6 +61,7 @@ class Score:
         return None if self.reason else float(self.log_likelihoods.mean())
 
 
+@dataclass(eq=False, repr=False)
 class Verifier:
     """Renders prompts, tokenizes and truncates responses, and has them scored.
 
@@ -72,31 +74,26 @@ class Verifier:
     Raises ValueError for a tokenizer without a chat template or without offsets (a slow one), and for limits below 1.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        engine: Engine,
-        *,
-        max_prompt_tokens: int,
-        max_response_tokens: int,
-    ) -> None:
-        name = tokenizer.name_or_path
-        if not tokenizer.is_fast:
+    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
+    _: KW_ONLY
+    max_prompt_tokens: int
+    max_response_tokens: int
+
+    def __post_init__(self) -> None:
+        name = self.tokenizer.name_or_path
+        if not self.tokenizer.is_fast:
             raise ValueError(
                 f"the tokenizer of {name} is a slow one; a verifier needs a tokenizer with a tokenizer.json"
             )
-        if min(max_prompt_tokens, max_response_tokens) < 1:
+        if min(self.max_prompt_tokens, self.max_response_tokens) < 1:
             raise ValueError(
-                f"max_prompt_tokens={max_prompt_tokens} and max_response_tokens={max_response_tokens}; "
+                f"max_prompt_tokens={self.max_prompt_tokens} and max_response_tokens={self.max_response_tokens}; "
                 "both must be at least 1"
             )
-        if tokenizer.chat_template is None:
+        if self.tokenizer.chat_template is None:
             raise ValueError(f"the tokenizer of {name} has no chat template; set tokenizer.chat_template")
-        self.tokenizer = tokenizer
-        self.engine = engine
-        self.max_prompt_tokens = max_prompt_tokens
-        self.max_response_tokens = max_response_tokens
-        self._end = chat.end_of_turn_id(tokenizer)
+        self._end = chat.end_of_turn_id(self.tokenizer)
 
     def score(
         self,

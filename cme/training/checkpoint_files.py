@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from cme import Unavailable
-from cme.records import Count, Number, Strict, explain_write_errors, from_json, write_json
-from cme.runtime.files import sync_folder, sync_path
+from cme.records import Count, Number, Strict, explain_write_errors, from_json, sync_path, write_json
+from cme.runtime.files import sync_folder
 
 MARKER = "whole.json"
 CHECKPOINTS = "checkpoint-[0-9]*"
@@ -37,18 +37,15 @@ class Checkpointing:
 
 
 @dataclass(frozen=True)
-class CompleteCheckpoint:
-    """A complete checkpoint: seconds of training until then, size in bytes, and number of processes that saved it."""
+class Marker(Strict):
+    """What a checkpoint's marker says.
 
-    path: Path
-    seconds: float
-    bytes: int
-    processes: int
-
-
-@dataclass(frozen=True)
-class _Marker(Strict):
-    """The content of a marker; `files` has size and SHA-256 by name."""
+    Attributes:
+        made_from: As in `Checkpointing`.
+        seconds: Seconds of training until the checkpoint.
+        processes: Number of processes that saved it.
+        files: Size in bytes and SHA-256 of each file, by name.
+    """
 
     made_from: str
     seconds: Number
@@ -56,7 +53,7 @@ class _Marker(Strict):
     files: dict[str, tuple[Count, str]]
 
 
-def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
+def newest_checkpoint(where: Checkpointing) -> Path | None:
     """The newest complete checkpoint, None where there is none. Newer checkpoints that are not complete are deleted.
 
     A damaged checkpoint is reported on stderr; one without a marker was being written when the training ended.
@@ -71,7 +68,7 @@ def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
                         file=sys.stderr,
                     )
                 elif marker.made_from == where.made_from:
-                    return _checkpoint(path, marker)
+                    return path
             _delete(path)
     return None
 
@@ -84,13 +81,13 @@ def write_marker(path: Path, made_from: str, seconds: float, processes: int, fil
         sync_path(file)
         contents[str(file.relative_to(path))] = (file.stat().st_size, _digest(file))
     sync_folder(path)
-    write_json(path / MARKER, asdict(_Marker(made_from, seconds, processes, contents)))
+    write_json(path / MARKER, asdict(Marker(made_from, seconds, processes, contents)))
     sync_path(path.parent)
 
 
-def read_marker(path: Path) -> CompleteCheckpoint:
-    """The checkpoint that a marker describes, without verifying its files."""
-    return _checkpoint(path, from_json(_Marker, (path / MARKER).read_bytes()))
+def read_marker(path: Path) -> Marker:
+    """The marker of a complete checkpoint."""
+    return from_json(Marker, (path / MARKER).read_bytes())
 
 
 def find_damage(path: Path) -> str:
@@ -119,21 +116,16 @@ def write_error(folder: Path, error: Exception) -> Unavailable:
     )
 
 
-def _checkpoint(path: Path, marker: _Marker) -> CompleteCheckpoint:
-    size = sum(size for size, _ in marker.files.values())
-    return CompleteCheckpoint(path, marker.seconds, size, marker.processes)
-
-
 def _delete(path: Path) -> None:
     # the marker first, so that a deletion which is cut short leaves no complete checkpoint
     (path / MARKER).unlink(missing_ok=True)
     shutil.rmtree(path)
 
 
-def _verify(path: Path) -> tuple[_Marker | None, str]:
+def _verify(path: Path) -> tuple[Marker | None, str]:
     """A checkpoint's marker, None if it cannot be read, and what is wrong with its files; empty if nothing is."""
     try:
-        marker = from_json(_Marker, (path / MARKER).read_bytes())
+        marker = read_marker(path)
     except (OSError, ValueError) as error:
         return None, f"{MARKER} is not readable: {error}"
     for name, (size, digest) in marker.files.items():

@@ -6,10 +6,10 @@ checkpoint counts only with a marker, which is written last (`cme.training.check
 still holds generated completions that it has not trained on, since no checkpoint contains them.
 """
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,11 +19,11 @@ from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerCont
 from cme import Unavailable
 from cme.records import explain_write_errors
 from cme.runtime import signals
+from cme.runtime.space import check_disk
 from cme.training import trl_internals
 from cme.training.checkpoint_files import (
     WRITE_ERRORS,
     Checkpointing,
-    CompleteCheckpoint,
     newest_checkpoint,
     prune_checkpoints,
     read_marker,
@@ -60,10 +60,10 @@ def train_with_checkpoints(
     if last is not None:
         keeper.restore(last)
         if trainer.is_world_process_zero():
-            print(f"training continues from step {step_of(last.path)}", file=sys.stderr)
+            print(f"training continues from step {step_of(last)}", file=sys.stderr)
     trainer.add_callback(keeper)
     try:
-        trainer.train(resume_from_checkpoint=None if last is None else str(last.path))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except WRITE_ERRORS as error:
         if not keeper.saving:
             raise
@@ -79,27 +79,23 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Requests checkpoints, completes them, and deletes old ones."""
 
     def __init__(
-        self,
-        trainer: Trainer,
-        where: Checkpointing,
-        parts: Mapping[str, Stateful],
-        last: CompleteCheckpoint | None,
+        self, trainer: Trainer, where: Checkpointing, parts: Mapping[str, Stateful], last: Path | None
     ) -> None:
         self.trainer, self.where, self.parts, self.last = trainer, where, parts, last
         self.saving = False
         self._resumed = last is not None
-        self.earlier_seconds = 0.0 if last is None else last.seconds
+        self.earlier_seconds = 0.0 if last is None else read_marker(last).seconds
         self._began = time.perf_counter()
 
-    def restore(self, last: CompleteCheckpoint) -> None:
+    def restore(self, last: Path) -> None:
         """Restore the parts and TRL's counters. Raises Unavailable if another number of processes saved them."""
-        processes = self.trainer.args.world_size
-        if last.processes != processes:
+        before, processes = read_marker(last).processes, self.trainer.args.world_size
+        if before != processes:
             raise Unavailable(
-                f"{last.path} was saved by {last.processes} processes and this training has {processes}: use as many, "
-                f"or delete {self.where.folder} to start over"
+                f"{last} was saved by {before} processes and this training has {processes}: use as many, or delete "
+                f"{self.where.folder} to start over"
             )
-        saved = torch.load(last.path / self._parts_file(), weights_only=True)
+        saved = torch.load(last / self._parts_file(), weights_only=True)
         for name in self.parts.keys() & saved["parts"].keys():
             self.parts[name].load_state_dict(saved["parts"][name])
         trl_internals.restore_counters(self.trainer, saved["counters"])
@@ -134,7 +130,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Request a checkpoint when one is due or a signal is pending, unless TRL holds completions."""
-        last_step = 0 if self.last is None else step_of(self.last.path)
+        last_step = 0 if self.last is None else step_of(self.last)
         due = self._has_signal() or state.global_step - last_step >= self.where.every
         held = trl_internals.has_buffered_completions(self.trainer)
         if due and state.global_step < state.max_steps and not held:
@@ -159,7 +155,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             write_marker(path, self.where.made_from, seconds, args.world_size)
             prune_checkpoints(self.where.folder)
         self.trainer.accelerator.wait_for_everyone()
-        self.last = read_marker(path)
+        self.last = path
         self.saving = False
         if self._has_signal():
             signals.act_on_pending()
@@ -181,20 +177,14 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             return
         with explain_write_errors(self.where.folder):
             self.where.folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.where.folder).free
         if self.last is not None:
-            needed = self.last.bytes
+            needed = sum(size for size, _ in read_marker(self.last).files.values())
         else:  # the weights, and two moments of each trained weight
             needed = sum(
                 p.numel() * p.element_size() * (3 if p.requires_grad else 1)
                 for p in self.trainer.model.parameters()
             )
-        if free < needed:
-            raise Unavailable(
-                f"{self.where.folder} has {_size(free)} free and a checkpoint takes {_size(needed)}: free some space "
-                "there and repeat the command, which continues from the last complete checkpoint"
-            )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+        remedy = (
+            "free some space there and repeat the command, which continues from the last complete checkpoint"
+        )
+        check_disk(self.where.folder, needed, "a checkpoint", remedy)

@@ -1,4 +1,4 @@
-"""The collapse guard: ends a training that cannot learn any more and keeps its policy.
+"""The collapse guard ends a training that cannot learn any more and keeps its policy; divergence is an error.
 
 Reasons to stop are constant rewards, completions that are all cut at the length limit, and too many completions without
 a reward.
@@ -35,19 +35,12 @@ class CollapseGuard:
 
 
 class DivergenceCallback(TrainerCallback):  # type: ignore[misc]
-    """Ends a training without a reward that has diverged."""
+    """Ends a training that has diverged."""
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any, **_: Any) -> None:
         """Raise TrainingFailed for a loss or gradient that is not finite."""
         for name, words in (("loss", "loss"), ("grad_norm", "gradient norm")):
-            value = (logs or {}).get(name, 0.0)
+            value = logs.get(name, 0.0)
             if not math.isfinite(value):
                 raise TrainingFailed(
                     f"the {words} is {value} at step {state.global_step}: lower trainer.learning_rate"
@@ -71,22 +64,9 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc]
         """Continue with the counts of a checkpoint."""
         self._consecutive = dict(state)
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Check one step; raise TrainingFailed for a gradient that is not finite."""
-        if not logs or "reward" not in logs:
-            return
-        if not math.isfinite(logs["grad_norm"]):
-            raise TrainingFailed(
-                f"the gradient norm is {logs['grad_norm']} at step {state.global_step}: lower trainer.learning_rate"
-            )
-        if state.global_step >= state.max_steps:  # the last step ends the training anyway
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any, **_: Any) -> None:
+        """Check one step, unless it ends the training anyway."""
+        if "reward" not in logs or state.global_step >= state.max_steps:
             return
         reasons = {
             "every group's rewards were constant": logs.get("frac_reward_zero_std") == 1.0,

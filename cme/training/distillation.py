@@ -27,8 +27,7 @@ from trl import DistillationConfig
 from cme.checkpoints import Checkpoint, ensure, load_tokenizer
 from cme.models import chat
 from cme.records import Prompt
-from cme.training.collapse import DivergenceCallback
-from cme.training.history import TrainingResult, history_columns
+from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from cme.training.trl_internals import MonitoredDistillationTrainer
@@ -61,9 +60,7 @@ def train_distillation(
         peft_config=job.adapters(),
     )
     monitors.bind(trainer)
-    earlier, changed = job.run(trainer, [DivergenceCallback()], {})
-    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return TrainingResult(history_columns(logs), None, earlier, changed=changed)
+    return job.run(trainer)
 
 
 def check_tokenizers(
@@ -80,7 +77,11 @@ def check_tokenizers(
     """
     own = load_tokenizer(generator, generator_variables)
     other = load_tokenizer(verifier, verifier_variables)
-    rows = [_vocabulary_size(name) for name in (generator, verifier)]
+    folders = ensure([generator, verifier], tokenizers_of=[generator, verifier])
+    configs = [
+        AutoConfig.from_pretrained(folders[name], trust_remote_code=False) for name in (generator, verifier)
+    ]
+    rows = [config.get_text_config().vocab_size for config in configs]
     reason = None
     if own.get_vocab() != other.get_vocab():
         reason = "their tokenizers have different vocabularies"
@@ -95,9 +96,3 @@ def check_tokenizers(
             f"distillation of {verifier} into {generator}: {reason}, and distillation compares the probabilities of "
             "all tokens; use a verifier whose tokenizer and chat template are the generator's, or another trainer"
         )
-
-
-def _vocabulary_size(name: str) -> int:
-    folder = ensure([name], tokenizers_of=[name])[name]
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return int(config.get_text_config().vocab_size)

@@ -8,7 +8,6 @@ Neither trainer samples from the policy, so the monitors of GRPO measure respons
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -20,21 +19,70 @@ from cme.models import chat
 from cme.models.generation import decode, generate_ids
 from cme.records import Generation, Preference, Prompt
 from cme.scoring.policy import gather_weights
-from cme.training.collapse import DivergenceCallback
-from cme.training.history import TrainingResult, history_columns
+from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from cme.training.trl_internals import TokenizedDPOTrainer
 
 
-@dataclass(frozen=True)
-class SampledMonitoring:
-    """Monitors with the responses that they measure: one to each of `count` prompts, drawn anew each time."""
+class SampledMonitoring(TrainerCallback):  # type: ignore[misc]
+    """Monitors the policy before a step, on one response to each of `count` prompts, drawn anew each time."""
 
-    monitors: Monitors
-    prompts: Sequence[Prompt]
-    count: int
-    max_new_tokens: int
+    def __init__(
+        self, monitors: Monitors, prompts: Sequence[Prompt], count: int, max_new_tokens: int
+    ) -> None:
+        self.monitors, self.prompts, self.count, self.max_new_tokens = (
+            monitors,
+            prompts,
+            count,
+            max_new_tokens,
+        )
+
+    def bind(self, trainer: Trainer, seed: int) -> None:
+        """Receive the trainer that holds the policy, and the seed of the draws."""
+        self.trainer, self.seed = trainer, seed
+        self.measured: dict[int, dict[str, float]] = {}
+        self.monitors.bind(trainer)
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Measure the policy as it is before the step."""
+        if self.monitors.due(state.global_step, state.max_steps):
+            self.measured[state.global_step + 1] = self._measure(f"{self.seed}:{state.global_step}")
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Add the measurements to the step's log."""
+        entry = state.log_history[-1]
+        entry.pop("entropy", None)  # TRL's entropy is over the data's tokens, not over the policy's
+        entry.update(self.measured.get(state.global_step, {}))
+
+    def _measure(self, seed: str) -> dict[str, float]:
+        rng, tokenizer = random.Random(seed), self.trainer.processing_class
+        prompts = rng.sample(list(self.prompts), min(self.count, len(self.prompts)))
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        model.eval()
+        with gather_weights(self.trainer):
+            ids = generate_ids(
+                model,
+                tokenizer,
+                [p.conversation for p in prompts],
+                max_new_tokens=self.max_new_tokens,
+                batch_size=self.count,
+                temperature=1.0,
+                seed=rng.getrandbits(32),
+            )
+        generations = decode(tokenizer, ids, chat.end_ids(tokenizer, model.generation_config))
+        measured = {
+            "completions/mean_length": sum(map(len, ids)) / len(ids),
+            "completions/clipped_ratio": sum(not g.finished for g in generations) / len(generations),
+        }
+        self.monitors(
+            [p.conversation for p in prompts],
+            [[{"role": "assistant", "content": g.response}] for g in generations],
+            ids,
+            log_metric=measured.__setitem__,
+        )
+        model.train()
+        return measured
 
 
 def train_dpo(
@@ -69,7 +117,8 @@ def train_dpo(
         train_dataset=_dataset(rows, config.max_length),
         peft_config=job.adapters(),
     )
-    return _train(trainer, monitoring, job)
+    monitoring.bind(trainer, job.seed)
+    return job.run(trainer, [monitoring])
 
 
 def train_sft(
@@ -104,7 +153,8 @@ def train_sft(
         train_dataset=_dataset(rows, limit),
         peft_config=job.adapters(),
     )
-    return _train(trainer, monitoring, job)
+    monitoring.bind(trainer, job.seed)
+    return job.run(trainer, [monitoring])
 
 
 def _response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
@@ -118,66 +168,3 @@ def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
             f"max_length={max_length}: no training row has room for a response after its prompt; raise max_length"
         )
     return Dataset.from_list(rows)
-
-
-def _train(trainer: Trainer, monitoring: SampledMonitoring, job: TrainingJob) -> TrainingResult:
-    earlier, changed = job.run(
-        trainer, [DivergenceCallback(), _MonitoringCallback(trainer, monitoring, job.seed)], {}
-    )
-    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return TrainingResult(history_columns(logs), None, earlier, changed=changed)
-
-
-class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
-    """Measures the policy before a step when that is due."""
-
-    def __init__(self, trainer: Trainer, monitoring: SampledMonitoring, seed: int) -> None:
-        self.trainer, self.monitoring, self.seed = trainer, monitoring, seed
-        self.measured: dict[int, dict[str, float]] = {}
-        monitoring.monitors.bind(trainer)
-
-    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Measure the policy as it is before the step."""
-        if self.monitoring.monitors.due(state.global_step, state.max_steps):
-            self.measured[state.global_step + 1] = self._measure(f"{self.seed}:{state.global_step}")
-
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        **_: Any,
-    ) -> None:
-        """Add the measurements to the step's log."""
-        entry = state.log_history[-1]
-        entry.pop("entropy", None)  # TRL's entropy is over the data's tokens, not over the policy's
-        entry.update(self.measured.get(state.global_step, {}))
-
-    def _measure(self, seed: str) -> dict[str, float]:
-        rng, tokenizer, monitoring = random.Random(seed), self.trainer.processing_class, self.monitoring
-        prompts = rng.sample(list(monitoring.prompts), min(monitoring.count, len(monitoring.prompts)))
-        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        model.eval()
-        with gather_weights(self.trainer):
-            ids = generate_ids(
-                model,
-                tokenizer,
-                [p.conversation for p in prompts],
-                max_new_tokens=monitoring.max_new_tokens,
-                batch_size=monitoring.count,
-                temperature=1.0,
-                seed=rng.getrandbits(32),
-            )
-        generations = decode(tokenizer, ids, chat.end_ids(tokenizer, model.generation_config))
-        measured = {
-            "completions/mean_length": sum(map(len, ids)) / len(ids),
-            "completions/clipped_ratio": sum(not g.finished for g in generations) / len(generations),
-        }
-        monitoring.monitors(
-            [p.conversation for p in prompts],
-            [[{"role": "assistant", "content": g.response}] for g in generations],
-            ids,
-            log_metric=measured.__setitem__,
-        )
-        model.train()
-        return measured

@@ -23,7 +23,7 @@ from cme.checkpoints import Checkpoint, load
 from cme.models import chat, fine_tuned
 from cme.models.fine_tuned import Recipe
 from cme.models.packages import PACKAGES
-from cme.runtime import signals, space
+from cme.runtime import space
 from cme.runtime.command_line import exit_code
 from cme.runtime.files import hold_lock
 
@@ -36,14 +36,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cme.training.fine_tune", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"by default {' '.join(fine_tuned.RECIPES)}")
     options = parser.parse_args()
-    return exit_code(lambda: _build_all(options.names or list(fine_tuned.RECIPES)))
 
+    def work() -> int:
+        for name in options.names or fine_tuned.RECIPES:
+            build(name)
+        return 0
 
-@signals.handle_signals()
-def _build_all(names: list[str]) -> int:
-    for name in names:
-        build(name)
-    return 0
+    return exit_code(work)
 
 
 def build(name: str) -> None:

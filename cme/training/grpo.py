@@ -6,6 +6,7 @@ TRL's (`cme.training.advantages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -17,10 +18,9 @@ from cme.records import Prompt
 from cme.rewards.base import Reward
 from cme.rewards.checked_reward import CheckedReward
 from cme.training.collapse import CollapseCallback, CollapseGuard
-from cme.training.history import TrainingResult, history_columns
+from cme.training.history import StepClock, TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
-from cme.training.step_clock import StepClock
 from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
 
 
@@ -71,8 +71,5 @@ def train_grpo(
     samplings = config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations)
     sampled = config.generation_batch_size * max(1, samplings)  # completions in each step that samples
     collapse = CollapseCallback(guard, groups_per_step=sampled // config.num_generations)
-    earlier, changed = job.run(
-        trainer, [clock, collapse], {"guard": collapse, "reward": reward, "clock": clock}
-    )
-    logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    return TrainingResult(history_columns(logs), collapse.stopped, earlier, clock.seconds, changed)
+    result = job.run(trainer, [clock, collapse], {"guard": collapse, "reward": reward, "clock": clock})
+    return replace(result, stopped=collapse.stopped, seconds=clock.seconds)

@@ -1,8 +1,13 @@
-"""The history of a training: what was measured at each step, by column."""
+"""The outcome of a training: what was measured at each step, and how long the parts of the steps took."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainerCallback
 
 HISTORY = {
     "step": "step",
@@ -34,7 +39,7 @@ class TrainingResult:
         history: Columns of equal length with one entry per step, None where a value was not measured.
         stopped: Why training ended before its last step; None if it did not.
         earlier: Seconds that a resumed training had taken before the checkpoint that it resumed from.
-        seconds: Seconds by part of the steps (`cme.training.step_clock`); empty where they are not measured.
+        seconds: Seconds by part of the steps (`StepClock`); empty where they are not measured.
         changed: Whether the weights are other than before the training.
     """
 
@@ -63,3 +68,51 @@ def history_columns(logs: Sequence[Mapping[str, float | None]]) -> dict[str, lis
                 float(f"{v:.6g}") if v is not None and math.isfinite(v) else None for v in values
             ]
     return columns
+
+
+class StepClock(TrainerCallback):  # type: ignore[misc]
+    """Adds up the wall-clock seconds of each part of GRPO's steps; a training that resumes continues the sums.
+
+    Attributes:
+        seconds: `sampling` of completions, `scoring` by the reward, `monitoring`, and `update`, which is the rest of
+            the steps: the loss, its gradient and the optimizer.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("sampling", "scoring", "monitoring", "update"), 0.0)
+        self._began = 0.0
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Count the time of the block as that of a part, and not as update."""
+        began = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self.seconds[part] += seconds
+        self.seconds["update"] -= seconds
+
+    def timed(self, part: str, reward: Callable[..., Any]) -> Callable[..., Any]:
+        """A reward function whose calls are measured."""
+
+        def call(*arguments: Any, **columns: Any) -> Any:
+            with self.measure(part):
+                return reward(*arguments, **columns)
+
+        call.__name__ = reward.__name__
+        return call
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the step."""
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """End the step."""
+        self.seconds["update"] += time.perf_counter() - self._began
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return dict(self.seconds)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the sums of a checkpoint."""
+        self.seconds = dict(state)

@@ -27,6 +27,8 @@ from cme.runtime.extras import require
 from cme.runtime.files import sync_folder
 from cme.training.checkpoint_files import WRITE_ERRORS, Checkpointing, write_error
 from cme.training.checkpointing import Stateful, train_with_checkpoints
+from cme.training.collapse import DivergenceCallback
+from cme.training.history import TrainingResult, history_columns
 from cme.training.trl_internals import use_one_gpu
 
 C = TypeVar("C", bound=TrainingArguments)
@@ -92,19 +94,21 @@ class TrainingJob:
         return LoraConfig(task_type="CAUSAL_LM", **self.lora)
 
     def run(
-        self, trainer: Trainer, guards: Sequence[TrainerCallback], parts: Mapping[str, Stateful]
-    ) -> tuple[float, bool]:
-        """Train and save the policy.
-
-        Returns the seconds of training before the checkpoint that it resumed from, and whether the weights changed.
+        self,
+        trainer: Trainer,
+        method_callbacks: Sequence[TrainerCallback] = (),
+        parts: Mapping[str, Stateful] | None = None,
+    ) -> TrainingResult:
+        """Train and save the policy. Raises TrainingFailed for a loss or gradient that is not finite.
 
         Args:
             trainer: The trainer.
-            guards: Callbacks that belong to the method; they run in every process, before the others.
+            method_callbacks: They run in every process, before those that only watch.
             parts: Objects with state to save in checkpoints, by name.
         """
         saver = [PolicySaver(trainer, self.save_every, self.folder)] if self.save_every else []
-        for callback in (*guards, *saver, *distributed.main_process_only(self.callbacks)):
+        watching = self.callbacks if distributed.process_index() == 0 else ()
+        for callback in (DivergenceCallback(), *method_callbacks, *saver, *watching):
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
         if not self.quiet:
@@ -112,10 +116,12 @@ class TrainingJob:
             trainer.add_callback(ProgressBar())
         before = _sums(trainer.model)
         with signals.defer_signals():
-            earlier = train_with_checkpoints(trainer, self.checkpointing, parts)
+            earlier = train_with_checkpoints(trainer, self.checkpointing, parts or {})
             save_policy(trainer, self.folder)
+        steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         # sharded weights are elsewhere; they are taken to have changed
-        return earlier, distributed.is_sharded() or _sums(trainer.model) != before
+        changed = distributed.is_sharded() or _sums(trainer.model) != before
+        return TrainingResult(history_columns(steps), None, earlier, changed=changed)
 
 
 @torch.no_grad()
@@ -200,10 +206,8 @@ def _cast_to_bfloat16(folder: Path) -> None:
 class ProgressBar(ProgressCallback):  # type: ignore[misc]
     """The trainer's progress bar, with the main metrics instead of one line of logs per step."""
 
-    def on_log(
-        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any, **_: Any) -> None:
         """Show a step's metrics after the bar."""
-        if self.training_bar is not None and logs and "loss" in logs:
+        if self.training_bar is not None and "loss" in logs:
             names = ("reward", "quality", "kl_from_start") if "reward" in logs else ("loss",)
             self.training_bar.set_postfix({k: f"{logs[k]:.2f}" for k in names if logs.get(k) is not None})

@@ -5,6 +5,7 @@ even at weight 0, would make TRL count a completion as scored that the trained r
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,10 @@ from cme.checkpoints import Checkpoint
 from cme.grading import agreement
 from cme.grading.answers import (
     AnswerKind,
-    are_equivalent,
     extract_answer,
-    gold_answer,
     has_final_answer,
     is_correct,
+    is_right,
     normalize_text,
 )
 from cme.models import chat
@@ -37,6 +37,7 @@ def repetition(text: str) -> float:
     return 1 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0
 
 
+@dataclass(eq=False, repr=False)
 class Monitors:
     """Measures every training step and logs through TRL's `log_metric`.
 
@@ -61,19 +62,16 @@ class Monitors:
 
     __name__ = "monitors"
 
-    def __init__(
-        self,
-        start: Checkpoint,
-        heldout: Verifier | None,
-        oracle: Oracle | None,
-        every: int = 1,
-        answers: AnswerKind = "none",
-    ) -> None:
-        self.start, self.heldout, self.oracle = start, heldout, oracle
-        self.every, self.answers = every, answers
+    start: Checkpoint
+    heldout: Verifier | None
+    oracle: Oracle | None
+    every: int = 1
+    answers: AnswerKind = "none"
+
+    def __post_init__(self) -> None:
         self._trainer: Trainer | None = None
         self._group_size = 1
-        self._start_scorer = TokenScorer(start.model)
+        self._start_scorer = TokenScorer(self.start.model)
 
     def bind(self, trainer: Trainer, group_size: int = 1) -> None:
         """Receive the trainer that holds the policy, and the number of completions per prompt."""
@@ -133,9 +131,7 @@ class Monitors:
             if winner is None:
                 continue
             shares.append(sum(agreed) / size)
-            right = gold_answer(gold[start], self.answers)
-            if right is not None:
-                labels.append(are_equivalent(right, winner, self.answers))
+            labels.append(is_right(winner, gold[start], self.answers))
         measured["accuracy"] = [float(value) for value in graded if value is not None]
         measured["majority_share"] = shares
         measured["label_accuracy"] = [float(value) for value in labels if value is not None]

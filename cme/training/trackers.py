@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
+from cme.runtime.errors import describe
 from cme.runtime.extras import require
 from cme.runtime.secrets import redact
 from cme.training.history import HISTORY, history_columns
@@ -105,7 +106,9 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
             now = time.monotonic()
             self._not_before = now + max(PAUSE, 10 * (now - began))
             if not self._failed:
-                self.warn(f"tracker={self.name} failed at step {state.global_step}: {_describe(error)}")
+                self.warn(
+                    f"tracker={self.name} failed at step {state.global_step}: {redact(describe(error))}"
+                )
             self._failed = True
             return False
         return True
@@ -127,14 +130,12 @@ def check_tracker(name: str) -> None:
 
         try:
             _mlflow_client().search_experiments(max_results=1)
-        except (
-            MlflowException,
-            ImportError,
-        ) as error:  # a database instead of a server needs the full mlflow
+        # a database instead of a server needs the full mlflow
+        except (MlflowException, ImportError) as error:
             uri = redact(os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW)
             raise Unavailable(
-                f"tracker=mlflow: {uri} does not answer ({_describe(error)}); start it with `mlflow server`, name "
-                "another server in MLFLOW_TRACKING_URI, or use tracker=none"
+                f"tracker=mlflow: {uri} does not answer ({redact(describe(error))}); start it with `mlflow server`, "
+                "name another server in MLFLOW_TRACKING_URI, or use tracker=none"
             ) from None
     elif name == "wandb":
         import wandb
@@ -144,15 +145,10 @@ def check_tracker(name: str) -> None:
             if wandb.setup().settings.mode not in ("online", "shared") or wandb.login(prompt=False):
                 return
         except wandb.Error as error:
-            problem = f"the login failed ({_describe(error)})"
+            problem = f"the login failed ({redact(describe(error))})"
         raise Unavailable(
             f"tracker=wandb: {problem}; use `wandb login` or set WANDB_API_KEY; WANDB_MODE=offline needs no login"
         )
-
-
-def _describe(error: BaseException) -> str:
-    """An exception in one line without secrets."""
-    return redact(f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0])
 
 
 class _TensorBoard:
@@ -230,11 +226,6 @@ def _mlflow_client() -> Any:
     return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW)
 
 
-def _open_mlflow(run: TrackedRun, step: int) -> tuple[Tracker, int]:
-    tracker = _MLflow(run, step)
-    return tracker, tracker.last
-
-
 def _open_wandb(run: TrackedRun, step: int) -> tuple[Tracker, int]:
     """A resumed W&B run continues where it stopped and takes no step twice; a new one replaces that of the same id.
 
@@ -274,7 +265,7 @@ def _open_trackio(run: TrackedRun, step: int) -> tuple[Tracker, int]:
 
 OPENERS: dict[str, Callable[[TrackedRun, int], tuple[Tracker, int]]] = {
     "tensorboard": lambda run, step: (_TensorBoard(run, step), step),
-    "mlflow": _open_mlflow,
+    "mlflow": lambda run, step: ((tracker := _MLflow(run, step)), tracker.last),
     "wandb": _open_wandb,
     "trackio": _open_trackio,
 }

@@ -1,7 +1,7 @@
 """Everything that relies on private parts of TRL and transformers, in one module for the day the pin is lifted."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, cast
 
@@ -13,68 +13,21 @@ from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
-from cme.models.architecture import (
-    context_length,
-    padding_shifts_positions,
-    reads_positions,
-    short_length,
-)
-from cme.models.generation import can_repeat_prompts, decode, row_groups, sample
+from cme.models.architecture import context_length, padding_shifts_positions, reads_positions, short_length
+from cme.models.generation import can_repeat_prompts, decode, sample
+from cme.models.padding import compute_alone, respond_in_groups
 from cme.rewards.checked_reward import CheckedReward
 from cme.runtime import distributed
+from cme.scoring.batches import Ids, plan_batches
 from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
 from cme.scoring.prompt_cache import PromptCache
-from cme.scoring.token_scorer import Ids, plan_batches
 from cme.training.advantages import sequence_advantages, token_advantages
+from cme.training.history import StepClock
 from cme.training.monitors import Monitors
-from cme.training.step_clock import StepClock
 
 VOCABULARY_TILE = 2048
 """Columns of logits that are computed at a time: with 1024 rows, 8 MiB of float32, which fit a CPU's cache."""
-
-
-def compute_alone(
-    compute: Callable[[torch.Tensor, torch.Tensor, int], list[torch.Tensor]],
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    columns: int,
-    model: Any,
-) -> list[torch.Tensor]:
-    """Values (B, C, ...) of the last C columns of rows (B, T), each as `model` has them for the row alone.
-
-    TRL pads prompts on the left and passes no positions, which moves those of GPT-2. `compute` receives rows (N, W)
-    with all padding behind them, where no token of a causal model sees it, and returns values (N, K, ...) of their last
-    K columns. With `longrope`, it receives rows on one side of the switch of factors at a time.
-    """
-    short, width = short_length(model), input_ids.shape[1]
-    left = attention_mask.argmax(1, keepdim=True)  # (B, 1)
-    moved = (torch.arange(width, device=left.device) + left) % width
-    ids, mask = input_ids.gather(1, moved), attention_mask.gather(1, moved)
-    lengths = mask.sum(1)
-    wanted = torch.arange(width - columns, width, device=left.device) - left  # (B, C)
-    is_long = lengths > (width if short is None else short)
-    order, parts = [], []
-    for rows in (side.nonzero()[:, 0] for side in (~is_long, is_long) if side.any()):
-        longest, first = int(lengths[rows].max()), int(wanted[rows].min())
-        values = compute(ids[rows, :longest], mask[rows, :longest], longest - first)
-        row = torch.arange(len(rows), device=rows.device)[:, None]
-        column = (wanted[rows] - first).clamp(max=longest - first - 1)
-        parts.append([value[row, column] for value in values])
-        order.append(rows)
-    back = torch.cat(order).argsort()
-    return [torch.cat(part)[back] for part in zip(*parts, strict=True)]
-
-
-def sample_in_groups(
-    sample_group: Callable[[list[list[int]]], list[list[int]]], trainer: Any, prompt_ids: list[list[int]]
-) -> list[list[int]]:
-    """Completions of B prompts by TRL, which pads the prompts of a call on the left."""
-    sampled: dict[int, list[int]] = {}
-    for rows in row_groups(trainer.model, prompt_ids, trainer.max_completion_length):
-        group = sample_group([prompt_ids[i] for i in rows])
-        sampled |= dict(zip(rows, group, strict=True))
-    return [sampled[i] for i in range(len(prompt_ids))]
 
 
 def refuse_switch(trainer: Any) -> None:
@@ -127,8 +80,13 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             return super()._generate_single_turn(prompt_ids, *others)
         filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
         if filters or not can_repeat_prompts(self.model):
-            by_trl = super()._generate_single_turn
-            return sample_in_groups(lambda group: by_trl(group, *others)[0], self, prompt_ids), None
+            by_trl = super()._generate_single_turn  # it pads the prompts of a call on the left
+
+            def respond(rows: list[int]) -> list[list[int]]:
+                responses: list[list[int]] = by_trl([prompt_ids[i] for i in rows], *others)[0]
+                return responses
+
+            return respond_in_groups(respond, self.model, prompt_ids, self.max_completion_length), None
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -161,8 +119,10 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> Any:
         """Log-probabilities and entropies (B, C) of the last C tokens of B rows, and None for a router's loss.
 
-        TRL computes the prompt of every row, and on a CPU the logits of all positions.
+        TRL computes the prompt of every row, and on a CPU the logits of all positions. It passes no positions, so that
+        its padding on the left moves those of GPT-2.
         """
+        by_trl = super()._get_per_token_logps_and_entropies
         kept = attention_mask.bool()
         mask = kept[:, -logits_to_keep:]
         shares_prompts = (
@@ -176,18 +136,16 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         # the recurrence of RecurrentGemma begins at position 0, which padding on the left has, too
         if not shares_prompts and can_repeat_prompts(self.model) and not padding_shifts_positions(self.model):
-            arguments = (model, input_ids, attention_mask, logits_to_keep)
-            return super()._get_per_token_logps_and_entropies(*arguments, **others)
+            return by_trl(model, input_ids, attention_mask, logits_to_keep, **others)
         if not shares_prompts:
             router_losses = []
 
-            def by_trl(ids: torch.Tensor, given: torch.Tensor, last: int) -> list[torch.Tensor]:
-                compute = super(PromptTrainer, self)._get_per_token_logps_and_entropies
-                *values, router_loss = compute(model, ids, given, last, **others)
+            def compute(ids: torch.Tensor, given: torch.Tensor, last: int) -> list[torch.Tensor]:
+                *values, router_loss = by_trl(model, ids, given, last, **others)
                 router_losses.append(router_loss)
                 return [value for value in values if value is not None]
 
-            values = compute_alone(by_trl, input_ids, attention_mask, logits_to_keep, self.model)
+            values = compute_alone(compute, input_ids, attention_mask, logits_to_keep, self.model)
             values = [value.masked_fill(~mask, 0.0) for value in values]
             router_loss = torch.stack(router_losses).mean() if others.get("compute_aux_loss") else None
             return values[0], values[1] if len(values) > 1 else None, router_loss
@@ -279,21 +237,25 @@ class MonitoredDistillationTrainer(DistillationTrainer):  # type: ignore[misc]
     def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return chat.prompts_ids(self.processing_class, prompts), None, {}
 
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any) -> list[list[int]]:
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any) -> Any:
         by_trl = super()._generate_single_turn
         if distributed.is_sharded():  # whose processes must make the same number of calls
-            return cast("list[list[int]]", by_trl(prompt_ids, *others))
-        return sample_in_groups(lambda group: by_trl(group, *others), self, prompt_ids)
+            return by_trl(prompt_ids, *others)
+        return respond_in_groups(
+            lambda rows: by_trl([prompt_ids[i] for i in rows], *others),
+            self.model,
+            prompt_ids,
+            self.max_completion_length,
+        )
 
     def _get_last_hidden_state(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int
     ) -> torch.Tensor:
         """Hidden states (B, C, d) of policy or verifier that predict the last C tokens of B rows."""
-
-        def by_trl(ids: torch.Tensor, mask: torch.Tensor, last: int) -> list[torch.Tensor]:
-            return [super(MonitoredDistillationTrainer, self)._get_last_hidden_state(model, ids, mask, last)]
-
-        [states] = compute_alone(by_trl, input_ids, attention_mask, logits_to_keep, model)
+        by_trl = super()._get_last_hidden_state
+        [states] = compute_alone(
+            lambda *rows: [by_trl(model, *rows)], input_ids, attention_mask, logits_to_keep, model
+        )
         return states
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,15 +18,15 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from cme.checkpoints import load, stop_ids
+from cme.evaluation import best_of_n
 from cme.models import chat
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
-from cme.records import Generation, Prompt, explain_write_errors, read_json, write_json
+from cme.records import Generation, Prompt, explain_write_errors, read_json, sync_path, write_json
 from cme.rewards.base import Reward
 from cme.runtime import distributed, signals
-from cme.runtime.files import sync_path
 from cme.runtime.secrets import redact
-from cme.training import best_of_n, dpo_sft
+from cme.training import dpo_sft
 from cme.training.checkpoint_files import MARKER, Checkpointing, write_marker
 from cme.training.collapse import CollapseGuard
 from cme.training.distillation import train_distillation

@@ -19,7 +19,7 @@ import torch
 from cme.checkpoints import load
 from cme.data.instruction_following import load_prompts
 from cme.rewards import CrossModelEntropy
-from cme.training import step_clock
+from cme.training import history
 from cme.training.collapse import CollapseGuard
 from cme.training.grpo import train_grpo
 from cme.training.job import TrainingJob
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--verifier", default="package:smollm2-135m-instruct")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    vars(step_clock)["time"] = SimpleNamespace(perf_counter=time.process_time)
+    vars(history)["time"] = SimpleNamespace(perf_counter=time.process_time)
     prompts = load_prompts("train", 320, 0)
     rewards = {
         dtype: CrossModelEntropy(

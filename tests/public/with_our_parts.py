@@ -36,7 +36,7 @@ def pytest_configure() -> None:
     vars(import_module("trl.import_utils"))["__getattr__"] = _availability
     trl.GRPOConfig.__init__ = partialmethod(trl.GRPOConfig.__init__, max_steps=STEPS)
     if parts == "trl":
-        from cme.training.step_clock import StepClock
+        from cme.training.history import StepClock
         from cme.training.trl_internals import PromptTrainer
 
         class OurTrainer(PromptTrainer):

@@ -19,7 +19,7 @@ class Markov(torch.nn.Module):
         super().__init__()
         self.table = (table + 1e-30).log()
 
-    def forward(self, input_ids: torch.Tensor, logits_to_keep: int, **_: Any) -> Any:
+    def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0, **_: Any) -> Any:
         return SimpleNamespace(logits=self.table[input_ids][:, -logits_to_keep:])
 
     def get_output_embeddings(self) -> Any:

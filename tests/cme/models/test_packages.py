@@ -141,7 +141,7 @@ def test_all_missing_parts_are_counted(parts: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("virtual_memory", r"1.0 GB of memory.*end other programs"), ("disk_usage", r"0.0 GB in .*CME_CACHE")],
+    [("virtual_memory", r"1.0 GB of memory.*end other programs"), ("disk_usage", r"0.0 MB in .*CME_CACHE")],
 )
 def test_too_little_memory_or_disk_is_said_before_anything_is_joined(
     parts: Path, saved: list[bytes], monkeypatch: pytest.MonkeyPatch, name: str, said: str

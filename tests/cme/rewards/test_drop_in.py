@@ -28,7 +28,7 @@ from cme.rewards import (
     TokenEntropy,
 )
 from cme.scoring.token_scorer import TokenScorer
-from cme.training.step_clock import StepClock
+from cme.training.history import StepClock
 from cme.training.trl_internals import PromptTrainer
 
 Folder = Callable[..., Path]

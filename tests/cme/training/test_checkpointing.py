@@ -24,7 +24,7 @@ from cme.models.template_variables import set_variables
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, CrossModelEntropyEMA, RandomReward
 from cme.runtime import signals
-from cme.training.checkpoint_files import MARKER, Checkpointing, newest_checkpoint, write_marker
+from cme.training.checkpoint_files import MARKER, Checkpointing, newest_checkpoint, read_marker, write_marker
 from cme.training.collapse import CollapseGuard
 from cme.training.distillation import train_distillation
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
@@ -279,13 +279,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
         write_marker(path, "the same", 1.5 * step, 1)
     (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
     found = newest_checkpoint(where)
-    assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
+    assert found is not None and found.name == "checkpoint-12" and read_marker(found).seconds == 18
     assert not (tmp_path / "checkpoint-15").exists()
-    damage(found.path)
+    damage(found)
     before = newest_checkpoint(where)
-    assert before is not None and before.path.name == "checkpoint-9"
+    assert before is not None and before.name == "checkpoint-9"
     [line] = capsys.readouterr().err.splitlines()
-    assert str(found.path) in line and reason in line
+    assert str(found) in line and reason in line
     assert newest_checkpoint(replace(where, made_from="other weights")) is None
 
 
@@ -296,7 +296,7 @@ def test_a_full_disk_ends_training_with_the_complete_checkpoints(
     full = SimpleNamespace(free=0)
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: full)
-        with pytest.raises(Unavailable, match=r"resume has 0\.0 MB free and a checkpoint takes \d"):
+        with pytest.raises(Unavailable, match=r"a checkpoint needs \d.*resume, and 0\.0 MB are free"):
             training(training.where)
         # room for the first checkpoint alone
         asked = iter([SimpleNamespace(free=10**12)] * 2 + [full])

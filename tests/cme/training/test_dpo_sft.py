@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_ends_training(
     kwargs: dict[str, Any] = {"policy": policy}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "cme.training.dpo_sft._MonitoringCallback._measure", lambda *_: {}
+            "cme.training.dpo_sft.SampledMonitoring._measure", lambda *_: {}
         )  # nothing can be sampled from it
         if trainer is dpo:
             kwargs["monitoring"] = quiet

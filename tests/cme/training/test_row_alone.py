@@ -12,7 +12,7 @@ from trainings import Tiny
 from trl import GRPOConfig, GRPOTrainer
 
 from cme.models.architecture import padding_shifts_positions
-from cme.training.step_clock import StepClock
+from cme.training.history import StepClock
 from cme.training.trl_internals import PromptTrainer, refuse_switch
 
 

@@ -7,8 +7,8 @@ from plain_rewards import FunctionReward
 
 from analysis import build, summarize
 from analysis.records.names import display_name
+from cme.evaluation.best_of_n import best_response
 from cme.records import read_json, read_record
-from cme.training.best_of_n import best_response
 from experiments.config import composition, identity
 from experiments.config.components import Component
 from experiments.config.runs import Run

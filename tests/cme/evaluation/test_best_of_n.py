@@ -9,12 +9,12 @@ from plain_rewards import FunctionReward
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
+from cme.evaluation.best_of_n import Sample, best_response, sample_with_rewards
 from cme.miniature import world
 from cme.models import chat
 from cme.records import Generation
 from cme.rewards import TokenEntropy
 from cme.scoring.token_scorer import TokenScorer
-from cme.training.best_of_n import Sample, best_response, sample_with_rewards
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 6, 0)

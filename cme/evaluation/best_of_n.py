@@ -12,7 +12,7 @@ from cme.checkpoints import Checkpoint
 from cme.models.generation import GenerationSettings, decode, generate_ids
 from cme.records import Generation, Prompt
 from cme.rewards.base import Reward
-from cme.rewards.checked_reward import check_finite
+from cme.rewards.checked_reward import check_finite, score_untrained
 from cme.scoring.policy import UntrainedPolicy
 
 
@@ -39,17 +39,8 @@ def sample_with_rewards(
     repeated = [p for p in prompts for _ in range(n)]
     ids = generate_ids(start.model, start.tokenizer, [p.conversation for p in repeated], **settings)
     generations = decode(start.tokenizer, ids, settings.get("end_ids") or start.end_ids)
-    with reward.named_in_errors():
-        reward.bind(UntrainedPolicy(start.tokenizer, start.model))
-    values = reward.values(
-        [p.conversation for p in repeated],
-        [[{"role": "assistant", "content": g.response}] for g in generations],
-        ids,
-        answer=[p.answer for p in repeated],
-        reference=[p.reference for p in repeated],
-        prompt_text=[p.text for p in repeated],
-        log_metric=lambda key, value: None,
-    )
+    policy = UntrainedPolicy(start.tokenizer, start.model)
+    values = score_untrained(reward, policy, repeated, [g.response for g in generations], ids)
     check_finite(reward, values, "samples")
     rows = [Sample(g, v) for g, v in zip(generations, values, strict=True)]
     return [rows[i : i + n] for i in range(0, len(rows), n)]
