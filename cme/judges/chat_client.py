@@ -6,7 +6,6 @@ before it is sent, and reads the reply, so that a malformed reply is retried lik
 
 import json
 import math
-import os
 import re
 import ssl
 import threading
@@ -26,6 +25,7 @@ from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
 from cme.judges.chat_format import OUTPUT_LIMITS
 from cme.runtime.replies import read_reply
+from cme.runtime.secrets import quote, read_key
 
 CONNECT_SECONDS = 10.0
 
@@ -72,6 +72,7 @@ class Exchange:
 _exchange: ContextVar[Exchange] = ContextVar("exchange")  # the exchange of the current thread
 
 
+@dataclass(eq=False, repr=False)
 class ChatClient:
     """Sends questions to a chat model. The arguments are those of `cme.judges.server.ServerJudge`.
 
@@ -79,24 +80,20 @@ class ChatClient:
         stopped: once set, no further request is sent.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        api_key_variable: str | None,
-        decoding: dict[str, Any],
-        timeout: float,
-    ) -> None:
-        self.model = model
-        self.api_key_variable = api_key_variable
-        self.decoding = decoding
-        self.where = f"judge model {model!r} at {base_url}"
-        self.timeout = timeout
+    base_url: str
+    model: str
+    api_key_variable: str | None
+    decoding: dict[str, Any]
+    timeout: float
+
+    def __post_init__(self) -> None:
+        self.where = f"judge model {self.model!r} at {self.base_url}"
         self.stopped = threading.Event()
         self._openai = _OpenAI(
-            api_key=self._key,
-            base_url=base_url,
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            # without a key, the openai client would read OPENAI_API_KEY
+            api_key=lambda: read_key(self.api_key_variable, self.where) or "none",
+            base_url=self.base_url,
+            timeout=httpx2.Timeout(self.timeout, connect=min(self.timeout, CONNECT_SECONDS)),
             http_client=_HttpClient(self),
         )
 
@@ -151,21 +148,12 @@ class ChatClient:
 
     def redact(self, text: str) -> str:
         """At most 200 characters of a text on one line, with `***` in place of the key."""
-        return " ".join(self.without_key(text).split())[:200]
+        return quote(text, read_key(self.api_key_variable, self.where))
 
     def without_key(self, text: str) -> str:
         """The text with `***` in place of the key."""
-        return text if self.api_key_variable is None else text.replace(self._key(), "***")
-
-    def _key(self) -> str:
-        if self.api_key_variable is None:
-            return "none"  # without a key, the openai client would read OPENAI_API_KEY
-        key = os.environ.get(self.api_key_variable, "").strip()
-        if not (key and key.isascii() and key.isprintable()):
-            raise Unavailable(
-                f"the variable {self.api_key_variable} holds no usable key for {self.where}; set it"
-            )
-        return key
+        key = read_key(self.api_key_variable, self.where)
+        return text.replace(key, "***") if key else text
 
 
 class _OpenAI(openai.OpenAI):

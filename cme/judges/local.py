@@ -7,6 +7,7 @@ difference between the orders can still be right. So the scores of both orders a
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates, verdict_from_scores
@@ -39,6 +40,7 @@ _BLOCK_LINE = re.compile(
 """The beginning of a line that would end a block of QUESTION, or begin one."""
 
 
+@dataclass(eq=False, repr=False)
 class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
@@ -65,50 +67,35 @@ class LocalJudge(Judge):
     NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {"chat_template_kwargs": template_variables.DEFAULTS}
     combines_orders = True
 
-    def __init__(
-        self,
-        checkpoint: str,
-        tie_margin: float,
-        max_response_chars: int,
-        max_prompt_tokens: int,
-        dtype: Dtype,
-        min_label_mass: float = 0.01,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-    ) -> None:
+    checkpoint: str
+    tie_margin: float
+    max_response_chars: int
+    max_prompt_tokens: int
+    dtype: Dtype
+    min_label_mass: float = 0.01
+    chat_template_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
         from cme.checkpoints import load
         from cme.scoring.token_scorer import TokenScorer
 
-        limits = tie_margin, max_response_chars, max_prompt_tokens
-        self.check(checkpoint, *limits, dtype, min_label_mass, chat_template_kwargs)
-        loaded = load(checkpoint, dtype=dtype, chat_template_kwargs=chat_template_kwargs)
-        self.tie_margin = tie_margin
-        self.max_response_chars = max_response_chars
-        self.max_prompt_tokens = max_prompt_tokens
-        self.min_label_mass = min_label_mass
+        self.check(**vars(self))
+        loaded = load(self.checkpoint, dtype=self.dtype, chat_template_kwargs=self.chat_template_kwargs)
         self.tokenizer = loaded.tokenizer
         self.engine = TokenScorer(loaded.model, exact_head=True)
         self._labels = [chat.response_ids(self.tokenizer, label) for label in LABELS]
 
     @staticmethod
-    def check(
-        checkpoint: str,
-        tie_margin: float,
-        max_response_chars: int,
-        max_prompt_tokens: int,
-        dtype: str,
-        min_label_mass: float = 0.01,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-    ) -> None:
+    def check(**settings: Any) -> None:
         """Raise ValueError for arguments that cannot work. Loads nothing."""
-        template_variables.check(chat_template_kwargs)
-        if not 0 <= tie_margin < 1:
-            raise ValueError(f"tie_margin is {tie_margin}; it must be from 0 to below 1")
-        if not 0 <= min_label_mass <= 1:
-            raise ValueError(f"min_label_mass is {min_label_mass}; it must be from 0 to 1")
-        limits = {"max_response_chars": max_response_chars, "max_prompt_tokens": max_prompt_tokens}
-        for name, value in limits.items():
-            if value < 1:
-                raise ValueError(f"{name}={value}; it must be at least 1")
+        template_variables.check(settings.get("chat_template_kwargs"))
+        if not 0 <= settings["tie_margin"] < 1:
+            raise ValueError(f"tie_margin is {settings['tie_margin']}; it must be from 0 to below 1")
+        if not 0 <= settings.get("min_label_mass", 0) <= 1:
+            raise ValueError(f"min_label_mass is {settings['min_label_mass']}; it must be from 0 to 1")
+        for name in ("max_response_chars", "max_prompt_tokens"):
+            if settings[name] < 1:
+                raise ValueError(f"{name}={settings[name]}; it must be at least 1")
 
     @staticmethod
     def fingerprint(**settings: Any) -> str:

@@ -28,7 +28,6 @@ from cme.records import Generation, Prompt
 REWARDS = {"A++": 1.0, "A+": 0.5, "A=B": 0.0, "B+": -0.5, "B++": -1.0}
 """Reward of the first response by choice; that of the second is its negative."""
 
-EMPTY = "[This model response is empty.]"
 TRIAL = wildbench.Task([{"role": "user", "content": "Name a colour."}], ("Does the response name a colour?",))
 
 

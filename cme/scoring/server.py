@@ -4,11 +4,11 @@ vLLM and SGLang report the log-probability of every prompt token given the token
 Prompt and response are sent together as one prompt of token ids, one request per response.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeVar
 
 import httpx2
@@ -17,6 +17,7 @@ import torch
 from cme import Unavailable
 from cme.records import parse_json
 from cme.runtime.replies import read_reply
+from cme.runtime.secrets import quote, read_key
 from cme.scoring.token_scorer import TokenScores
 
 CLAMPED = -9999.0
@@ -28,6 +29,7 @@ LONGEST_BACKOFF, LONGEST_RETRY_AFTER = 60.0, 3600.0
 T = TypeVar("T")
 
 
+@dataclass(eq=False, repr=False)
 class CompletionServer:
     """Scores token ids with the model that a vLLM or SGLang server serves; log-likelihoods only.
 
@@ -48,35 +50,28 @@ class CompletionServer:
     backoff = 0.5
     """Seconds before the first retry; the wait doubles with every further one."""
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        dialect: Literal["vllm", "sglang"],
-        concurrency: int = 16,
-        timeout: float = 120.0,
-        retries: int = 5,
-        api_key_variable: str | None = None,
-    ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"server.url={url}; it must begin with http:// or https://")
-        if dialect not in ("vllm", "sglang"):
-            raise ValueError(f"server.dialect={dialect}; it must be vllm or sglang")
-        self.url = url.rstrip("/").removesuffix("/v1")
-        self.model = model
-        self.dialect = dialect
-        self.concurrency = concurrency
-        self.timeout = timeout
-        self.retries = retries
-        self.api_key_variable = api_key_variable
+    url: str
+    model: str
+    _: KW_ONLY
+    dialect: Literal["vllm", "sglang"]
+    concurrency: int = 16
+    timeout: float = 120.0
+    retries: int = 5
+    api_key_variable: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"server.url={self.url}; it must begin with http:// or https://")
+        if self.dialect not in ("vllm", "sglang"):
+            raise ValueError(f"server.dialect={self.dialect}; it must be vllm or sglang")
+        self.url = self.url.rstrip("/").removesuffix("/v1")
         with self._client() as client:
-            if dialect == "vllm":
+            if self.dialect == "vllm":
                 answer = self._request(client, "GET", "/v1/models")
                 served = self._read(answer, lambda reply: [str(entry["id"]) for entry in reply["data"]])
-                if model not in served:
+                if self.model not in served:
                     raise ValueError(
-                        f"server.model={model}; {self.url} serves {', '.join(served) or 'no model'}"
+                        f"server.model={self.model}; {self.url} serves {', '.join(served) or 'no model'}"
                     )
             else:
                 answer = self._request(client, "GET", "/get_model_info")
@@ -127,14 +122,8 @@ class CompletionServer:
         return self._read(answer, lambda reply: _sglang_values(reply, ids, tokens))
 
     def _client(self) -> httpx2.Client:
-        headers = {}
-        if self.api_key_variable is not None:
-            key = self._key()
-            if not (key and key.isascii() and key.isprintable()):
-                raise Unavailable(
-                    f"the environment variable {self.api_key_variable} holds no usable key; set it"
-                )
-            headers["Authorization"] = f"Bearer {key}"
+        key = read_key(self.api_key_variable, self.url)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, 10.0))
         return httpx2.Client(
             headers=headers, timeout=timeout, limits=httpx2.Limits(max_connections=self.concurrency)
@@ -182,14 +171,9 @@ class CompletionServer:
             quoted = f"{self._quoted(answer.text)} ({self._quoted(error)})"
             raise ValueError(f"{answer.url} did not answer as a {self.dialect} server: {quoted}") from None
 
-    def _key(self) -> str:
-        return os.environ.get(self.api_key_variable or "", "").strip()
-
     def _quoted(self, message: str | Exception) -> str:
-        """At most 200 characters on one line, without the API key, which the server may have repeated."""
         text = message if isinstance(message, str) else f"{type(message).__name__}: {message}"
-        key = self._key()
-        return " ".join((text.replace(key, "***") if key else text).split())[:200]
+        return quote(text, read_key(self.api_key_variable, self.url))
 
 
 def _vllm_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
