@@ -82,9 +82,8 @@ def fingerprint(path: str | None = None, eval_path: str | None = None) -> str:
     """
     by_text = _by_text(_place("train", path), _place("eval", eval_path))
     known = [[row.prompt, row.instruction_id_list, row.kwargs] for row in by_text.values()]
-    return hashlib.sha256(
-        json.dumps([version("lm-eval"), "without copies of the prompt", known]).encode()
-    ).hexdigest()
+    parts = [version("lm-eval"), "without copies of the prompt", known]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def grade(
@@ -92,21 +91,16 @@ def grade(
 ) -> Grade:
     """The share of the prompt's constraints that a response strictly meets, as its quality, and each one as a part.
 
-    A copy of the whole prompt is removed first. It contains the words and formats that the constraints ask for, so
+    Any copy of the whole prompt is removed first. It contains the words and formats that the constraints ask for, so
     IFEval's checkers find nearly half of the bundled constraints met by the prompt alone, which answers nothing.
     Whether the response ended by itself does not count. The fault is `some unmet`, `all unmet` or `none`. Raises as
     `constraints`.
     """
     constrained = constraints(prompt, path, eval_path)
-    met = strictly_met(constrained, without_copy(prompt, response))
+    copy = r"\s+".join(map(re.escape, prompt.split()))  # whatever its white space and capitals
+    met = strictly_met(constrained, re.sub(copy, "", response, flags=re.IGNORECASE))
     fault = "none" if all(met) else "some_unmet" if any(met) else "all_unmet"
     return Grade(sum(met) / len(met), fault, dict(zip(constrained.instruction_id_list, met, strict=True)))
-
-
-def without_copy(prompt: str, response: str) -> str:
-    """The response without any copy of the whole prompt, whatever its white space and capitals."""
-    copy = r"\s+".join(map(re.escape, prompt.split()))
-    return re.sub(copy, "", response, flags=re.IGNORECASE)
 
 
 def _place(split: str, path: str | None) -> str:

@@ -55,10 +55,8 @@ def load_prompts(
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if eval_source not in EVAL:
         raise ValueError(f"eval_source is {eval_source!r}; it must be one of {', '.join(EVAL)}")
-    name, copy = "math", files.Copy(TRAIN, path, revision)
-    if split == "eval":
-        name, copy = eval_source, files.Copy(EVAL[eval_source], eval_path, eval_revision)
-    source = copy.source
+    copy = copies(path, eval_source, eval_path, revision, eval_revision)[SPLITS.index(split)]
+    name, source = eval_source if split == "eval" else "math", copy.source
     problem, gold = source.columns
     rows = files.read_rows(copy)
     prompts = []

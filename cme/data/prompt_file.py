@@ -7,7 +7,6 @@ have `output`, a reference answer, and `answer`, a gold answer for mathematics.
 import hashlib
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,7 +62,9 @@ def load_prompts(
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if eval_path is None:
         place, rows = path, read_prompts(path)
-        evaluation = _evaluation_texts(rows, seed)
+        # independent of the order of the rows
+        texts = sorted({p.text for p in rows}, key=lambda t: hashlib.sha256(f"{seed} {t}".encode()).digest())
+        evaluation = set(texts[: round(EVAL_SHARE * len(texts))])
         prompts = [p for p in rows if (p.text in evaluation) == (split == "eval")]
     elif split == "train":
         place, prompts = path, read_prompts(path, "train-row")
@@ -119,10 +120,7 @@ def _prompt(key: str, where: str, value: object) -> Prompt:
         system = [] if row.system is None else [{"role": "system", "content": row.system}]
         messages = [*system, {"role": "user", "content": row.instruction}]
     answer = None if row.answer is None else str(row.answer)
-    if len(messages) == 1:
-        return Prompt(key, messages[0]["content"], answer, reference)
-    transcript = "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
-    return Conversation(key, transcript, answer, reference, messages)
+    return Conversation.of(key, messages, answer, reference)
 
 
 def _problem(row: _Row, messages: list[dict[str, str]]) -> str | None:
@@ -143,9 +141,3 @@ def _problem(row: _Row, messages: list[dict[str, str]]) -> str | None:
             "message they must alternate, and begin and end with user (a last one from assistant is the reference)"
         )
     return None
-
-
-def _evaluation_texts(prompts: Sequence[Prompt], seed: int) -> set[str]:
-    """A fifth of the distinct texts, drawn by `seed` and independent of the order of the rows."""
-    texts = sorted({p.text for p in prompts}, key=lambda t: hashlib.sha256(f"{seed} {t}".encode()).digest())
-    return set(texts[: round(EVAL_SHARE * len(texts))])

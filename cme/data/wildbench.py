@@ -43,7 +43,8 @@ def load_prompts(split: str, count: int, seed: int, **arguments: Any) -> list[Pr
     if split != "eval":
         return ultrafeedback.load_prompts(split, count, seed, **arguments)
     known = list(tasks(arguments.get("eval_path"), arguments.get("eval_revision")).items())
-    return [_prompt(*known[i]) for i in files.sample_rows(SOURCE, len(known), count, seed)]
+    drawn = [known[i] for i in files.sample_rows(SOURCE, len(known), count, seed)]
+    return [Conversation.of(key, task.messages) for key, task in drawn]
 
 
 @cache
@@ -73,10 +74,3 @@ def _task(place: str, index: int, row: Mapping[str, Any]) -> tuple[str, Task]:
             f"{place}, row {index + 1}: 'conversation_input' must end with a message of the user"
         )
     return f"{PREFIX}{session}", Task(messages, checklist)
-
-
-def _prompt(key: str, task: Task) -> Prompt:
-    if len(task.messages) == 1:
-        return Prompt(key, task.messages[0]["content"])
-    transcript = "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in task.messages)
-    return Conversation(key, transcript, messages=task.messages)

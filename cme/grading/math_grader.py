@@ -34,23 +34,16 @@ class Grader:
         self._worker: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
-    def equivalent(self, gold: str, given: str) -> bool | None:
-        """Whether `given` is mathematically equivalent to `gold`; None if that is undecided.
+    def ask(self, *answers: str) -> bool | None:
+        """Whether one answer parses as mathematics, or whether the second of two is equivalent to the first.
 
-        Raises RuntimeError if the worker cannot start.
+        None if that is undecided. Raises RuntimeError if the worker cannot start.
         """
-        return self._ask([gold, given])
-
-    def parses(self, answer: str) -> bool | None:
-        """Whether an answer parses as mathematics; None if that is undecided. Raises as `equivalent`."""
-        return self._ask([answer])
-
-    def _ask(self, question: list[str]) -> bool | None:
         with self._lock:
             if self._worker is None:
                 self._worker = self._start()
             try:
-                answer = self._receive(self._worker, question, self.seconds)
+                answer = self._receive(self._worker, answers, self.seconds)
             except OSError:  # the worker died before it had read the question
                 answer = None
             if answer is None:
@@ -72,7 +65,7 @@ class Grader:
             bufsize=0,
             env={"PYTHONHASHSEED": "0"},
         )
-        if self._receive(worker, None, STARTING_SECONDS) != "ready":
+        if self._receive(worker, (), STARTING_SECONDS) != "ready":
             worker.kill()
             raise RuntimeError(
                 "answers cannot be compared: the math-verify worker did not start; "
@@ -81,11 +74,11 @@ class Grader:
         return worker
 
     @staticmethod
-    def _receive(worker: "subprocess.Popen[bytes]", question: list[str] | None, seconds: float) -> Any:
-        """The worker's answer to a question; None if it does not answer in time or is dead."""
+    def _receive(worker: "subprocess.Popen[bytes]", answers: tuple[str, ...], seconds: float) -> Any:
+        """What the worker says, of `answers` if there are any; None if it says nothing in time or is dead."""
         assert worker.stdin is not None and worker.stdout is not None
-        if question is not None:
-            worker.stdin.write(json.dumps(question).encode() + b"\n")
+        if answers:
+            worker.stdin.write(json.dumps(answers).encode() + b"\n")
         if not select.select([worker.stdout], [], [], seconds)[0]:
             return None
         line = worker.stdout.readline()  # short, and written in one piece
@@ -103,14 +96,14 @@ _grader = Grader()
 
 @lru_cache(maxsize=1 << 16)
 def are_equivalent(gold: str, given: str) -> bool | None:
-    """As `Grader.equivalent`, with one worker for all callers. Each comparison is made once, undecided ones too."""
-    return _grader.equivalent(gold, given)
+    """Whether `given` is equivalent to `gold`, as `Grader.ask`. Each comparison is made once, undecided ones too."""
+    return _grader.ask(gold, given)
 
 
 @lru_cache(maxsize=1 << 16)
 def parses(answer: str) -> bool | None:
-    """As `Grader.parses`, with the same worker. A plain number needs none."""
-    return bool(_PLAIN_NUMBER.fullmatch(answer)) or _grader.parses(answer)
+    """Whether an answer parses, as `Grader.ask`. A plain number needs no worker."""
+    return bool(_PLAIN_NUMBER.fullmatch(answer)) or _grader.ask(answer)
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from cme.miniature import build, models
-from cme.runtime import signals
 from cme.runtime.command_line import exit_code
 
 
@@ -14,14 +13,13 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as qwen-1/sft; by default all")
     parser.add_argument("--again", action="store_true", help="also those that are built already")
     options = parser.parse_args()
-    return exit_code(lambda: _build(options.names or models.checkpoint_names(), options.again))
 
+    def work() -> int:
+        for line in build.build_all(options.names or models.checkpoint_names(), options.again):
+            print(line, flush=True)
+        return 0
 
-@signals.handle_signals()
-def _build(names: list[str], again: bool) -> int:
-    for line in build.build_all(names, again):
-        print(line, flush=True)
-    return 0
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -40,12 +40,12 @@ class Facts(Problem):
     def parts(self) -> dict[str, frozenset[str]]:
         return {name: frozenset({facts()[name]}) for name in (fact_name(*pair) for pair in self.asked)}
 
+    def _stated(self, rng: random.Random, beliefs: Beliefs) -> list[tuple[str, str, str]]:
+        return [(*asked, beliefs.value(fact_name(*asked), rng)) for asked in self.asked]
+
     @override
     def complete(self, rng: random.Random, beliefs: Beliefs = TRUTH, canonical: bool = False) -> str:
-        stated = [
-            (animal, attribute, beliefs.value(fact_name(animal, attribute), rng))
-            for animal, attribute in self.asked
-        ]
+        stated = self._stated(rng, beliefs)
         if canonical:
             return _sentence(stated)
         rng.shuffle(stated)
@@ -67,10 +67,7 @@ class Facts(Problem):
 
     @override
     def faulty(self, fault: str, rng: random.Random, beliefs: Beliefs = TRUTH) -> str:
-        stated = [
-            (animal, attribute, beliefs.value(fact_name(animal, attribute), rng))
-            for animal, attribute in self.asked
-        ]
+        stated = self._stated(rng, beliefs)
         if fault == "incomplete":
             return _sentence(stated[:1])
         if fault == "wrong":

@@ -11,7 +11,7 @@ or `tune_train` for hyperparameters). `train`, `eval` and `tune` each ask about 
 import hashlib
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from cme.miniature.fact_problems import Compare, Profile
@@ -33,8 +33,7 @@ def _join(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _profile() -> list[Problem]:
-    found: list[Problem] = []
+def _profile() -> Iterator[Problem]:
     for animal in ANIMALS:
         for size in (2, 3, 4):
             for chosen in itertools.combinations(ATTRIBUTES, size):
@@ -47,15 +46,13 @@ def _profile() -> list[Problem]:
                         f"tell me the {named} of the {animal}.",
                         f"what are the {named} of the {animal}?",
                     )
-                    found.append(Profile(key, wordings, tuple((animal, a) for a in order)))
-    return found
+                    yield Profile(key, wordings, tuple((animal, a) for a in order))
 
 
-def _compare() -> list[Problem]:
+def _compare() -> Iterator[Problem]:
     rng = random.Random("compare")
     pairs = list(itertools.combinations(ANIMALS, 2))
     triples = rng.sample(list(itertools.combinations(ANIMALS, 3)), 40)
-    found: list[Problem] = []
     for attribute in ATTRIBUTES:
         for group in [*pairs, *triples]:
             key = f"compare {attribute} {' '.join(group)}"
@@ -66,11 +63,10 @@ def _compare() -> list[Problem]:
                 f"what is the {attribute} of {named}?",
                 f"state the {attribute} of {named}.",
             )
-            found.append(Compare(key, wordings, tuple((animal, attribute) for animal in order)))
-    return found
+            yield Compare(key, wordings, tuple((animal, attribute) for animal in order))
 
 
-def _listing() -> list[Problem]:
+def _listing() -> Iterator[Problem]:
     single = [((c, n),) for c in CATEGORIES for n in (2, 3, 4)]
     double = [
         ((a, m), (b, n))
@@ -83,16 +79,14 @@ def _listing() -> list[Problem]:
         for chosen in itertools.combinations(CATEGORIES, 3)
         for twice in (None, *chosen)
     ]
-    found: list[Problem] = []
     for wanted in [*single, *double, *triple]:
         phrases = [f"{COUNTS[n]} of the {c}" for c, n in wanted]
         named = _join(phrases) if len(phrases) > 1 else phrases[0]
         wordings = (f"name {named}.", f"list {named}.", f"give me {named}.")
-        found.append(Listing(f"list {named}", wordings, wanted))
-    return found
+        yield Listing(f"list {named}", wordings, wanted)
 
 
-def _sum() -> list[Problem]:
+def _sum() -> Iterator[Problem]:
     def steps(value: int, left: int) -> list[tuple[tuple[int, str, int, int], ...]]:
         if left == 0:
             return [()]
@@ -106,12 +100,10 @@ def _sum() -> list[Problem]:
     rng = random.Random("sum")
     two = [s for value in range(1, 6) for s in steps(value, 2)]
     three = rng.sample([s for value in range(1, 6) for s in steps(value, 3) if len(set(s)) == 3], 300)
-    found: list[Problem] = []
     for chosen in [*two, *three]:
         text = f"{chosen[0][0]} " + " ".join(f"{sign} {other}" for _, sign, other, _ in chosen)
         wordings = (f"what is {text}?", f"work out {text}.", f"calculate {text}.")
-        found.append(Sum(f"sum {text}", wordings, chosen))
-    return found
+        yield Sum(f"sum {text}", wordings, chosen)
 
 
 @cache

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cme.models.rendering import render
 from cme.models.thoughts import opened_thought
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def set_variables(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any
         if name not in OWN_VARIABLES and re.search(rf"\b{name}\b", body):
             head += f"{{%- set {name} = {name} | default({value!r}) -%}}"
     tokenizer.chat_template = f"{head}{_HEAD_END}{body}" if head else body
-    markers = opened_thought(_before_response(tokenizer))
+    rendered = render(tokenizer, [{"role": "user", "content": "zqz"}])
+    markers = opened_thought(rendered.rpartition("zqz")[2])
     if markers is None:
         return
     if not given.get("close_thought"):
@@ -78,14 +80,6 @@ def set_variables(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any
         )
     tail = f"{_TAIL_BEGIN}{{% if add_generation_prompt %}}{{{{ '\\n{markers[1]}\\n\\n' }}}}{{% endif %}}"
     tokenizer.chat_template = f"{head}{_HEAD_END}{body}{tail}"
-
-
-def _before_response(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """What the template writes between a user's message and the response."""
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "zqz"}], tokenize=False, add_generation_prompt=True
-    )
-    return str(rendered).rpartition("zqz")[2]
 
 
 def _date_macro(date: str) -> str:

@@ -40,15 +40,11 @@ def verdicts_by_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """
 
     def alone(verdict: Verdict, policy_first: bool, shown: Scores | None) -> Verdict:
-        outcome, reason = verdict.outcome if policy_first else SWAPPED[verdict.outcome], verdict.reason
-        if shown is not None:
-            outcome, reason = (
-                "tie" if shown[0] == shown[1] else "first" if shown[0] > shown[1] else "second",
-                None,
-            )
-        return replace(
-            verdict, policy_first=policy_first, outcome=outcome, reason=reason, scores=shown, orders=None
-        )
+        one = replace(verdict, policy_first=policy_first, scores=shown, orders=None)
+        if shown is None:
+            return one if policy_first else replace(one, outcome=SWAPPED[verdict.outcome])
+        outcome: Outcome = "tie" if shown[0] == shown[1] else "first" if shown[0] > shown[1] else "second"
+        return replace(one, outcome=outcome, reason=None)
 
     by_order: list[Verdict] = []
     for verdict in verdicts:

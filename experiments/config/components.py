@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from cme.judges.base import Judge
+from cme.rewards.base import Reward
 from cme.runtime import shipped
 from cme.runtime.errors import in_part
 
@@ -85,8 +87,10 @@ def is_component(node: Any) -> bool:
 def is_neutral_argument(target: str, name: str, value: Any) -> bool:
     """Whether an argument of a reward or judge changes no result, or none at this value, as its class declares."""
     declared = locate(target) if target else None
-    values = getattr(declared, "NEUTRAL_VALUES", {})
-    return name in getattr(declared, "NEUTRAL", ()) or (name in values and value == values[name])
+    if not (isinstance(declared, type) and issubclass(declared, Reward | Judge)):
+        return False
+    values = declared.NEUTRAL_VALUES
+    return name in declared.NEUTRAL or (name in values and value == values[name])
 
 
 def evaluation_arguments(target: str) -> frozenset[str]:

@@ -38,32 +38,32 @@ def grader() -> Grader:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_answer_ends_in_time_and_is_never_correct(grader: Grader, name: str) -> None:
-    grader.equivalent("1", "1.0")  # the worker has started
+    grader.ask("1", "1.0")  # the worker has started
     began = time.monotonic()
-    answer = grader.equivalent("42", HOSTILE[name])
+    answer = grader.ask("42", HOSTILE[name])
     assert time.monotonic() - began < 10  # the worker may restart in between
     assert not answer
     if name in ("tower", "nested braces", "big power"):
         assert answer is None, "undecided, not wrong"
-    assert grader.equivalent("\\frac{1}{2}", "0.5") is True
+    assert grader.ask("\\frac{1}{2}", "0.5") is True
 
 
 def test_a_dead_worker_is_restarted(grader: Grader) -> None:
-    assert grader.equivalent("2", "3") is False
+    assert grader.ask("2", "3") is False
     assert grader._worker is not None
     grader._worker.kill()
     grader._worker.wait()
-    assert grader.equivalent("2", "3") is None  # the comparison is lost
-    assert grader.equivalent("2", "3") is False
+    assert grader.ask("2", "3") is None  # the comparison is lost
+    assert grader.ask("2", "3") is False
 
 
 def test_a_worker_at_work_ends_with_a_killed_parent() -> None:
     code = """
 from cme.grading.math_grader import Grader
 grader = Grader(seconds=120)
-grader.equivalent("1", "1.0")
+grader.ask("1", "1.0")
 print(grader._worker.pid, flush=True)
-grader.equivalent("42", "(10^{10})!")
+grader.ask("42", "(10^{10})!")
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as parent:
@@ -77,7 +77,7 @@ grader.equivalent("42", "(10^{10})!")
 def test_the_worker_has_bounded_memory_and_no_secret(grader: Grader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret")
     fresh = Grader()
-    fresh.equivalent("2", "3")
+    fresh.ask("2", "3")
     assert fresh._worker is not None
     process = Path(f"/proc/{fresh._worker.pid}")
     if not process.exists():
