@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme import Unavailable
 from cme.models import hub
+from cme.runtime.files import sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -87,9 +88,7 @@ def version(path: str) -> str | None:
     digest = hashlib.sha256()
     for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
         if file.is_file():
-            with file.open("rb") as content:
-                own = hashlib.file_digest(content, "sha256").hexdigest()
-            digest.update(f"{own} {file.relative_to(place)}\n".encode())
+            digest.update(f"{sha256(file)} {file.relative_to(place)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""Capabilities that a model is not trained on, measured with lm-eval on a loaded checkpoint.
+"""Capabilities that a model is not trained on, measured with lm-eval on a loaded checkpoint, and IFEval's scores.
 
 A task is a bundled one (`cme/data/tasks`) or any task of lm-eval, whose items come from the hub or its local cache.
 lm-eval is imported on first use, because its import takes seconds. The index of its 14,000 tasks takes ten more seconds
@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from math import isfinite
+from math import isfinite, sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint
+from cme.grading.constraints import ConstrainedPrompt, loosely_met, strictly_met
 from cme.runtime.extras import require
 
 if TYPE_CHECKING:
@@ -186,4 +188,23 @@ def _scores(task: str, results: Mapping[str, Any]) -> list[Score]:
         items = [float(v) for v in by_item if isinstance(v, int | float)]
         complete = items if len(items) == len(by_item) else None
         scores.append(Score(task, name, n, float(value), float(stderr) if known else None, complete))
+    return scores
+
+
+def ifeval_scores(task: str, prompts: Sequence[ConstrainedPrompt], responses: Sequence[str]) -> list[Score]:
+    """IFEval's four scores, strict and loose, with lm-eval's names.
+
+    `prompt_level` is the share of prompts all of whose constraints are met, with its standard error; `inst_level` is
+    the share of all constraints that are met.
+    """
+    scores = []
+    for rule, met in (("strict", strictly_met), ("loose", loosely_met)):
+        followed = list(map(met, prompts, responses))
+        items = [float(all(one)) for one in followed]
+        every = [value for one in followed for value in one]
+        stderr = stdev(items) / sqrt(len(items)) if len(items) > 1 else None
+        scores += [
+            Score(task, f"prompt_level_{rule}_acc", len(items), fmean(items), stderr, items),
+            Score(task, f"inst_level_{rule}_acc", len(every), fmean(every), None, None),
+        ]
     return scores

@@ -4,7 +4,6 @@ The openai client builds, sends and retries the requests. The HTTP client below 
 before it is sent, and reads the reply, so that a malformed reply is retried like a broken connection.
 """
 
-import json
 import math
 import re
 import ssl
@@ -24,6 +23,7 @@ from cme import Unavailable
 from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
 from cme.judges.chat_format import OUTPUT_LIMITS
+from cme.records import parse_json
 from cme.runtime.replies import read_reply
 from cme.runtime.secrets import quote, read_key
 
@@ -195,11 +195,9 @@ class _HttpClient(httpx2.Client):
             response = self._receive(request, settings)
             if response.is_success:
                 try:
-                    reply = json.loads(response.content)
-                except RecursionError:
-                    raise MalformedReply("the reply is nested too deeply to be read") from None
-                except ValueError:
-                    raise MalformedReply(f"the server sent no JSON but {response.text}") from None
+                    reply = parse_json(response.content)
+                except ValueError as error:
+                    raise MalformedReply(f"the server sent no JSON ({error}) but {response.text}") from None
                 usd = exchange.cost(reply)
                 exchange.verdict = exchange.read(reply, response.text)
             else:

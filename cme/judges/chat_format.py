@@ -6,7 +6,6 @@ a judge that quotes a response cannot be mistaken for one that agrees with it.
 """
 
 import hashlib
-import json
 import math
 import re
 import sys
@@ -15,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from cme.judges.base import JudgeVerdict, replace_surrogates, verdict_from_scores
-from cme.records import Outcome
+from cme.records import Outcome, parse_json
 
 FIELDS = ("{instruction}", "{first}", "{second}")
 """Placeholders of a prompt; each must occur exactly once."""
@@ -77,6 +76,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(replace_surrogates(text).encode()).hexdigest()[:12]
 
 
+def without_fence(reply: str) -> str:
+    """The JSON object in a reply, without the code fence around it; any other reply as it is."""
+    fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", reply, re.DOTALL)
+    return fenced[1] if fenced else reply
+
+
 def parse_reply(content: str) -> JudgeVerdict:
     """The verdict in a reply that is one JSON object with `winner` (A, B or tie), optionally in a code fence.
 
@@ -90,10 +95,9 @@ def parse_reply(content: str) -> JudgeVerdict:
         return dict(pairs)
 
     try:
-        fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
-        reply = json.loads(fenced[1] if fenced else content, object_pairs_hook=unique_keys)
+        reply = parse_json(without_fence(content), object_pairs_hook=unique_keys)
         outcome = OUTCOMES[reply["winner"].strip().upper()]
-    except (LookupError, RecursionError, TypeError, AttributeError, ValueError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         raise ValueError(f"the reply is not the requested JSON: {content}") from None
     note = reply.get("reason")
     return JudgeVerdict(outcome, note=note if isinstance(note, str) else None)

@@ -12,7 +12,6 @@ over three fixed models. WildBench shows a pair in one random order; here the ca
 judged. A reply without a choice is asked for again, and then unscored.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +20,9 @@ from typing import Any, ClassVar
 from cme import Unavailable
 from cme.data import files, wildbench
 from cme.judges.base import JudgeVerdict, verdict_from_scores
-from cme.judges.chat_format import check_placeholders, digest, fill
+from cme.judges.chat_format import check_placeholders, digest, fill, without_fence
 from cme.judges.server import ServerJudge
-from cme.records import Generation, Prompt
+from cme.records import Generation, Prompt, parse_json
 
 REWARDS = {"A++": 1.0, "A+": 0.5, "A=B": 0.0, "B+": -0.5, "B++": -1.0}
 """Reward of the first response by choice; that of the second is its negative."""
@@ -174,11 +173,10 @@ def read_value(reply: str, key: str) -> str:
 
     Raises ValueError if it has no such value.
     """
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", reply, re.DOTALL)
-    text = fenced[1] if fenced else reply
+    text = without_fence(reply)
     try:
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text)
+    except ValueError:
         found = dict(re.findall(rf'"({key})"\s*:\s*"([^"]*)"', text)[:1])
     if not isinstance(found, Mapping) or key not in found:
         raise ValueError(f"the reply has no {key!r}: {reply[-200:]}")

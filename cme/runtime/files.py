@@ -1,7 +1,8 @@
-"""Names of files, locks that the kernel releases when their owner ends, and syncing of files to the disk."""
+"""Names and digests of files, locks that the kernel releases when their owner ends, and syncing to the disk."""
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -100,6 +101,12 @@ def delete_partial_files(folder: Path, name: str = "") -> None:
     """Delete the partial files that killed writers left in a folder, of one file name if given. Needs the lock."""
     for path in folder.glob(f".{name}*.partial"):
         path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Checkpoints on disk: a checkpoint is complete if it has a marker with the size and SHA-256 of every file."""
 
-import hashlib
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 
 from cme import Unavailable
 from cme.records import Count, Number, Strict, explain_write_errors, from_json, sync_path, write_json
-from cme.runtime.files import sync_folder
+from cme.runtime.files import sha256, sync_folder
 
 MARKER = "whole.json"
 CHECKPOINTS = "checkpoint-[0-9]*"
@@ -79,7 +78,7 @@ def write_marker(path: Path, made_from: str, seconds: float, processes: int, fil
     contents: dict[str, tuple[int, str]] = {}
     for file in sorted(p for p in path.glob(files) if p.is_file()):
         sync_path(file)
-        contents[str(file.relative_to(path))] = (file.stat().st_size, _digest(file))
+        contents[str(file.relative_to(path))] = (file.stat().st_size, sha256(file))
     sync_folder(path)
     write_json(path / MARKER, asdict(Marker(made_from, seconds, processes, contents)))
     sync_path(path.parent)
@@ -134,11 +133,6 @@ def _verify(path: Path) -> tuple[Marker | None, str]:
             return marker, f"{name} is missing"
         if file.stat().st_size != size:
             return marker, f"{name} has {file.stat().st_size} bytes instead of {size}"
-        if _digest(file) != digest:
+        if sha256(file) != digest:
             return marker, f"{name} has other bytes than were written"
     return marker, ""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

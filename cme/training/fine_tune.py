@@ -4,7 +4,6 @@ The same seed, machine and number of threads give the same weights.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -25,7 +24,7 @@ from cme.models.fine_tuned import Recipe
 from cme.models.packages import PACKAGES
 from cme.runtime import space
 from cme.runtime.command_line import exit_code
-from cme.runtime.files import hold_lock
+from cme.runtime.files import hold_lock, sha256
 
 Row = tuple[list[int], int]
 """Token ids, and the number of those in front that belong to the prompt."""
@@ -73,13 +72,11 @@ def build(name: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
-        with (partial / "model.safetensors").open("rb") as weights:
-            sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
         facts = {
             "name": name,
             "recipe": asdict(recipe),
             "loss": losses,
-            "sha256": sha256,
+            "sha256": sha256(partial / "model.safetensors"),
             "seconds": round(time.perf_counter() - begun),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cme.checkpoints import Checkpoint, load, load_tokenizer, stop_ids
-from cme.evaluation.capabilities import Score, measure
-from cme.evaluation.constraints import ifeval_scores
+from cme.evaluation.capabilities import Score, ifeval_scores, measure
 from cme.grading.answers import has_final_answer, is_correct
 from cme.grading.constraints import ConstrainedPrompt
 from cme.models.generation import decoding_fields, generate

@@ -4,7 +4,7 @@ import pytest
 from lm_eval.api.metrics import mean_stderr
 from lm_eval.tasks.ifeval.utils import agg_inst_level_acc, process_results
 
-from cme.evaluation.constraints import ifeval_scores
+from cme.evaluation.capabilities import ifeval_scores
 from cme.grading.constraints import ConstrainedPrompt
 
 COMMA, QUOTED, TITLE = "punctuation:no_comma", "startend:quotation", "detectable_format:title"
