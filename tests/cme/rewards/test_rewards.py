@@ -102,14 +102,14 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("reward", "settings", "named"),
     [
-        (Length, {"target": 0}, "target=0"),
+        (Length, {"target": 0}, "target=0; it must be at least 1"),
         (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 1}, "train_on=1"),
         (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 5}, "train_on=5"),
         (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": -1}, "train_on=-1"),
         (SemanticEntropy, {"answers": "whole", "num_generations": 4, "value": "share"}, "value=share"),
         (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 0.0}, "threshold=0.0"),
         (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 1.5}, "threshold=1.5"),
-        (TokenEntropy, {"chunks": 0}, "chunks=0"),
+        (TokenEntropy, {"chunks": 0}, "chunks=0; it must be at least 1"),
         (SequenceLikelihood, {"value": "share"}, "value=share"),
         (ReferenceLikelihood, {"answers": "number", "value": "share"}, "value=share"),
         (ReferenceLikelihood, {"answers": "whole"}, "answers=whole"),
