@@ -116,15 +116,13 @@ def _compose(line: str) -> Run:
     return run
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", OTHERS)
 def test_what_is_composed_for_the_trainer(line: str) -> None:
     run, expected = _compose(line), LINES[line]
     settings = trl_settings(run)
     batch = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
     wanted = TABLE["common"][expected["trainer"]] | expected["settings"]
     found = settings | {"batch": batch, "seed": run.seed}
-    if run.trainer.method == "dpo":
-        found["loss_type"] = [settings["loss_type"]]  # TRL makes a list of it
     assert {name: found[name] for name in wanted} == wanted and run.generator == expected["model"]
 
 
