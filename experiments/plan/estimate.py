@@ -12,7 +12,7 @@ from cme.records import Generation, Prompt
 from experiments.config import identity
 from experiments.config.reward_validation import judged_comparisons
 from experiments.config.runs import Run
-from experiments.plan.sizes import size_of
+from experiments.plan.sizes import Size, size_of
 from experiments.run import judging
 
 RESPONSE = 440  # 1,750 characters, the median of the paper's trained policies
@@ -178,12 +178,11 @@ def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, f
 
 def memory(run: Run) -> float | None:
     """Bytes on one device at most, by `plan.ASSUMPTIONS`; None if the size of a model is unknown."""
-    lengths, trainer, policy = bounds(run)[0], run.trainer, size_of(run.generator)
-    trains, lora = trainer.method != "best_of_n", trainer.lora is not None
+    trainer, policy = run.trainer, size_of(run.generator)
     # SFT needs its verifier only before training, and a server has its own GPU
     elsewhere = trainer.method == "sft" or run.served_verifiers
     scoring = [size_of(name) for name in ([] if elsewhere else run.verifiers)]
-    heldout = [size_of(name) for name in [run.heldout_verifier] if name and trains]
+    heldout = [size_of(name) for name in [run.heldout_verifier] if name and trainer.method != "best_of_n"]
     if policy is None or None in (*scoring, *heldout):
         return None
     width = 4 if run.scoring.dtype == "float32" else 2
@@ -191,32 +190,41 @@ def memory(run: Run) -> float | None:
     verifiers = of_reward * sum(s.parameters for s in scoring if s) + width * sum(
         s.parameters for s in heldout if s
     )
-    weights = 4 * policy.parameters
+    return float(_training_state(run, policy) + verifiers + _working_memory(run, policy))
+
+
+def _training_state(run: Run, policy: Size) -> float:
+    """Bytes of policy, untrained model and reference, and of the policy's gradients and Adam's moments."""
+    trainer, weights = run.trainer, 4 * policy.parameters
+    if trainer.method == "best_of_n":
+        return weights
     # the reference of LoRA is the policy without adapters
-    has_reference = not lora and (trainer.method == "dpo" or (trainer.method == "grpo" and trainer.beta > 0))
-    states = weights * (1 + trains + has_reference)  # policy, untrained model, reference
-    if trains:
-        # LoRA: rank x the sides of the seven matrices of a layer, together about 20 x hidden
-        adapters = 20 * trainer.lora.r * policy.hidden * policy.layers if lora else 0
-        trained = adapters or policy.parameters
-        states += 4 * adapters + (4 + 8) * trained  # gradients and Adam's two moments
-        if trainer.method == "grpo" and trainer.bf16:
-            states += 2 * policy.parameters  # the copy that samples
-    tokens = run.scoring.max_prompt_tokens + max(lengths.response, run.evaluation.max_new_tokens)
+    has_reference = trainer.lora is None and (
+        trainer.method == "dpo" or (trainer.method == "grpo" and trainer.beta > 0)
+    )
+    # LoRA: rank x the sides of the seven matrices of a layer, together about 20 x hidden
+    adapters = 20 * trainer.lora.r * policy.hidden * policy.layers if trainer.lora is not None else 0
+    trained = adapters or policy.parameters
+    sampling_copy = 2 * policy.parameters if trainer.method == "grpo" and trainer.bf16 else 0
+    return weights * (2 + has_reference) + 4 * adapters + (4 + 8) * trained + sampling_copy
+
+
+def _working_memory(run: Run, policy: Size) -> float:
+    """Bytes of the KV cache of a batch, of a micro-batch in training, or of a copy of the policy: the largest."""
+    lengths, trainer = bounds(run)[0], run.trainer
     batch, rows = run.evaluation.batch_size, 0
-    if trains:
+    if trainer.method != "best_of_n":
         rows = trainer.per_device_train_batch_size * (2 if trainer.method == "dpo" else 1)
     if trainer.method == "grpo":
         batch = max(batch, rows * trainer.steps_per_generation)
+    tokens = run.scoring.max_prompt_tokens + max(lengths.response, run.evaluation.max_new_tokens)
     cache = 8 * batch * policy.layers * policy.kv * tokens
     activations = rows * (lengths.prompt + lengths.response) * policy.hidden * (4 * policy.layers + 34)
     logits = 8 * rows * lengths.response * policy.vocabulary
     if trainer.method == "distillation":  # in tiles: policy and verifier in float32, the gradient in 2 bytes
-        tile = min(rows * lengths.response, DISTILLATION_TILE[0]) * min(
-            policy.vocabulary, DISTILLATION_TILE[1]
-        )
-        logits = (4 + 4 + 2) * tile
-        if not lora:  # the gradient of the output layer, before it is added
+        longest, widest = DISTILLATION_TILE
+        logits = (4 + 4 + 2) * min(rows * lengths.response, longest) * min(policy.vocabulary, widest)
+        if trainer.lora is None:  # the gradient of the output layer, before it is added
             logits += 4 * policy.vocabulary * policy.hidden
-    merged = weights * lora  # a copy, when the policy is saved
-    return float(states + verifiers + max(cache, activations + logits, merged))
+    merged = 0 if trainer.lora is None else 4 * policy.parameters  # a copy, when the policy is saved
+    return max(cache, activations + logits, merged)

@@ -120,24 +120,31 @@ def select_checkpoint(
     if best is None or best == last:
         selected = None if best is None else Selected(best, None, None)
         return trajectory, selected, seconds, warnings
+    selected, took, unread = _evaluate_selected(run, store, training, pairs, best, folders[best])
+    return trajectory, selected, seconds + took, warnings + unread
 
-    evaluated = inputs.pair_prompts(pairs)
+
+def _evaluate_selected(
+    run: Run, store: Store, training: dict[str, Any], pairs: list[Pair], step: int, folder: Path
+) -> tuple[Selected, float, list[str]]:
+    """The selected checkpoint with its responses to the evaluation prompts, their verdicts, seconds, and warnings."""
+    prompts = inputs.pair_prompts(pairs)
     answers, took = cached_responses(
         run,
-        store.saved_responses(best, store.responses_digest),
-        [training, best, [asdict(p) for p in evaluated]],
-        partial(_load_saved, folders[best]),
-        evaluated,
-        progress=f"answers of {folders[best].name}",
+        store.saved_responses(step, store.responses_digest),
+        [training, step, [asdict(p) for p in prompts]],
+        partial(_load_saved, folder),
+        prompts,
+        progress=f"answers of {folder.name}",
     )
-    compared = make_pairs(run, evaluated, [p.start for p in pairs], answers)
+    compared = make_pairs(run, prompts, [p.start for p in pairs], answers)
     # the log of the run, because its judge has one budget for policy and selected checkpoint
     with VerdictLog(store.verdicts) as log:
         earlier = log.seconds
-        selected = Selected(best, answers, judging.collect_verdicts(run.judge, compared, both_orders, log))
-        seconds += took + log.seconds - earlier
-    warnings += judging.unread_warnings(run.judge, answers, [], owner="the selected checkpoint's")
-    return trajectory, selected, seconds, warnings
+        verdicts = judging.collect_verdicts(run.judge, compared, run.evaluation.both_orders, log)
+        took += log.seconds - earlier
+    unread = judging.unread_warnings(run.judge, answers, [], owner="the selected checkpoint's")
+    return Selected(step, answers, verdicts), took, unread
 
 
 def _checkpoint_result(
