@@ -25,6 +25,7 @@ from analysis.figures.style import (
 )
 
 ROW = 0.19  # inches
+LOWEST = 1.55  # inches: a lower figure has no room for its panels between title and labels
 GRAY = "#666666"
 
 
@@ -117,7 +118,7 @@ def forest(
         0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.37 + sum(heights)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, max(0.37 + sum(heights), LOWEST)), layout="constrained")
         figure.suptitle(title)
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):

@@ -90,6 +90,11 @@ def test_every_figure_is_legible(
         assert layout_faults(plot.figure) == [], plot.name
 
 
+def test_a_single_cell_has_room(cells: list[Cell]) -> None:
+    plot = win_rate_plot(cells[:1])
+    assert len(panels(plot.figure)) == 2 and layout_faults(plot.figure) == []
+
+
 def test_a_long_label_of_a_row_has_room(make_record: Callable[..., RunRecord]) -> None:
     history = add_derived_columns(history_frame([make_record(reward="cme_no_end")]))
     plot = trained_reward_plot(history)
