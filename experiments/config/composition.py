@@ -66,7 +66,7 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
 
     `experiment.sweep` of a YAML in `conf/experiment/` lists grids by scale. A grid maps overrides to comma lists in the
     syntax of Hydra's command line; overrides on the command line replace those of the grid. Raises BadConfig for an
-    experiment with grids but none at the scale.
+    experiment with grids but none at the scale, or with a grid that is no mapping.
     """
     registration.register()
     named = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
@@ -87,9 +87,16 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
             f"experiment={name} has no grid at scale={scale}; use scale={' or scale='.join(map(str, grids))}, or add "
             "a grid to its file in conf/experiment/"
         )
+    chosen = grids.get(scale, [{}])
+    faulty = [g for g in chosen if not isinstance(g, dict)] if isinstance(chosen, list) else [chosen]
+    if faulty:
+        raise BadConfig(
+            f"a grid of experiment={name} at scale={scale} is {faulty[0]!r}; its file in conf/experiment/ must list "
+            'grids of overrides, such as - {family: qwen, seed: "0,1"}'
+        )
     return [
         [*arguments, *(f"{key}={value}" for key, value in grid.items() if key.lstrip("+") not in keys)]
-        for grid in grids.get(scale, [{}])
+        for grid in chosen
     ]
 
 

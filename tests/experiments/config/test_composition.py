@@ -196,6 +196,21 @@ def test_a_verifier_in_two_places_is_refused(tmp_path: Path, monkeypatch: pytest
         composition.config_groups()
 
 
+@pytest.mark.parametrize(
+    ("grids", "faulty"), [("[null]", "None"), ("[sft]", "'sft'"), ("{seed: 0}", "{'seed': 0}")]
+)
+def test_a_grid_that_is_no_mapping_is_named(
+    grids: str, faulty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(composition.CONF, tmp_path / "conf")
+    monkeypatch.setattr(composition, "CONF", tmp_path / "conf")
+    text = f"# @package _global_\nexperiment: {{name: mine, sweep: {{miniature: {grids}}}}}\n"
+    (tmp_path / "conf/experiment/mine.yaml").write_text(text)
+    with pytest.raises(BadConfig) as refused:
+        composition.compose_cells(["-m", "experiment=mine"])
+    assert f"a grid of experiment=mine at scale=miniature is {faulty};" in str(refused.value)
+
+
 def test_a_sweep_is_the_product_of_its_values() -> None:
     found = composition.compose_cells(
         ["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"]
