@@ -73,9 +73,8 @@ def against_cut_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
         return absent(name, "no verdicts against the cut start")
     against = None if truth is None else cut_start_cell(truth)
     control = None if against is None else gain_part("", against)
-    scored = [
-        replace(run, grades=None) for run in judged.controls.runs
-    ]  # whose start is the cut one, as judged
+    # the oracle's grades are of the whole start; without them, the start is the cut one, as it was judged
+    scored = [replace(run, grades=None) for run in judged.controls.runs]
     best = perfect_win_rate(quality for run in scored for quality in start_quality(run).values())
     return rule.restrict(gain_part(name, judged), control, best - 50)
 
