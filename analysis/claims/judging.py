@@ -1,6 +1,7 @@
 """Measures of the evaluation itself: failed calls, positions, intervals and texts, of ours and of the released one."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import isnan, nan
 from typing import Any
 
@@ -9,14 +10,13 @@ import numpy as np
 from analysis.claims.claim import Measure
 from analysis.claims.comparisons import rate_part
 from analysis.claims.evidence import APPARENT, Evidence, Kind
-from analysis.claims.parts import Part
+from analysis.claims.parts import Part, change_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
-from analysis.stats.contrasts import number_of_seeds
-from analysis.stats.metrics import WinRate, difference_with_interval, tally, win_rate
+from analysis.stats.metrics import WinRate, tally, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
@@ -118,20 +118,18 @@ def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float |
         found = []
         for cell in evidence.select(kind):
             rows = [
-                (after - before, run.prompt_names[pair.prompt_id])
+                (after - before, run.prompt_names[pair.prompt_id], run.seed)
                 for run in cell.controls.runs
                 for pair in run.pairs
                 if (before := value(pair.start)) is not None and (after := value(pair.policy)) is not None
             ]
             if rows:
-                changes, prompts = zip(*rows, strict=True)
-                change = tally(np.array(changes, dtype=float), np.array(prompts, dtype=object))
-                number, seeds = len(change.prompts), number_of_seeds(cell.tally)
-                estimate = difference_with_interval(change)
+                changes, prompts, seeds = zip(*rows, strict=True)
+                change = tally(
+                    np.array(changes, dtype=float), np.array(prompts, dtype=object), np.array(seeds)
+                )
                 collapsed = "a policy that gives most prompts the same response" if cell.collapsed else ""
-                freedom = max(1, number - 1)
-                part = Part(place(cell), *estimate, number, seeds, freedom=freedom, insensitive=collapsed)
-                found.append(part)
+                found.append(replace(change_part(place(cell), change), insensitive=collapsed))
         return found
 
     return Measure(quantity, f"no run of {kind.name} has this measured", parts)

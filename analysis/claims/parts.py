@@ -6,9 +6,10 @@ from math import hypot, inf, isnan, nan, sqrt
 
 import numpy as np
 
-from analysis.stats.contrasts import Contrast
+from analysis.stats.contrasts import Contrast, by_build, number_of_seeds
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
-from analysis.stats.seeds import MIN_SEEDS, Component, combine_components
+from analysis.stats.metrics import Tally, difference_with_interval
+from analysis.stats.seeds import MIN_SEEDS, Component, across_seeds, combine_components
 
 PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
 Interval = tuple[float, float, float]
@@ -91,6 +92,22 @@ def widest_part(
     freedom = max(1.0, freedom)
     return Part(
         name, value, lo, hi, prompts, seeds, scope, freedom, floored=floored, by_build=tuple(by_build)
+    )
+
+
+def change_part(name: str, change: Tally) -> Part:
+    """The mean of a change on the same prompts as a part."""
+    value, lo, hi = difference_with_interval(change)
+    half, error = across_seeds(change)
+    return widest_part(
+        name,
+        value,
+        (lo, hi, len(change.prompts) - 1),
+        (value - half, value + half, error.freedom),
+        len(change.prompts),
+        number_of_seeds(change),
+        error.floored,
+        [one.rate for one in by_build(change).values()],
     )
 
 

@@ -4,6 +4,7 @@
 evaluation or selection prompt. They can differ, so every comparison names the one that it is about.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan, nan
@@ -12,17 +13,17 @@ import numpy as np
 
 from analysis.claims.claim import Measure
 from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
-from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, contrast_part, widest_part
+from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, change_part, contrast_part
 from analysis.claims.rules import NO_TRUTH, Rule
 from analysis.experiments.facts import Facts, FactTest
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
-from analysis.stats.auroc import pooled_auroc, pooled_difference
+from analysis.stats.auroc import Estimate, pooled_auroc, pooled_difference
 from analysis.stats.contrasts import by_build, number_of_seeds, paired_change
 from analysis.stats.intervals import Floats
-from analysis.stats.metrics import difference_with_interval, tally
+from analysis.stats.metrics import tally
 from analysis.stats.seeds import across_seeds
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
@@ -63,19 +64,7 @@ def greedy_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
     if not rows:
         return None
     changes, starts, prompts, seeds = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
-    change = tally(changes.astype(float), prompts, seeds.astype(int))
-    value, lo, hi = difference_with_interval(change)
-    half, error = across_seeds(change)
-    part = widest_part(
-        name,
-        value,
-        (lo, hi, len(change.prompts) - 1),
-        (value - half, value + half, error.freedom),
-        len(change.prompts),
-        number_of_seeds(change),
-        error.floored,
-        [one.rate for one in by_build(change).values()],
-    )
+    part = change_part(name, tally(changes.astype(float), prompts, seeds.astype(int)))
     return part, float(starts.astype(float).mean())
 
 
@@ -266,17 +255,33 @@ def without_room(facts: Facts, test: FactTest, rule: Rule) -> str:
 
 
 def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
-    """AUROC of a signal for wrong against right responses, or its difference from another signal's, by record."""
+    """AUROC of a signal for wrong against right responses, or its difference from another signal's, by generator.
+
+    Of several builds it is the mean. Their prompts are the same, so its interval is the mean of theirs: it holds
+    however they correlate.
+    """
 
     def parts(evidence: Evidence, _: Rule) -> list[Part]:
-        found = []
+        groups: dict[tuple[str, int], list[Estimate]] = {}
+        repeats: Counter[tuple[str, int]] = Counter()
         for one in map(Separation, evidence.separation):
             if signal in one.values and (not baseline or baseline in one.values):
                 wins = one.wins(signal, baseline) if baseline else one.wins(signal)
                 auroc = pooled_difference(*wins) if baseline else pooled_auroc(wins[0])
-                name = f"{plain_name(one.record.data)}: {one.name}, verifier {verifier_name(one.record.verifier)}"
-                freedom = max(1, auroc.prompts - 1)
-                found.append(Part(name, auroc.value, auroc.lo, auroc.hi, auroc.prompts, 1, freedom=freedom))
+                record = one.record
+                name = (
+                    f"{plain_name(record.data)}: {one.generator}, verifier {verifier_name(record.verifier)}"
+                )
+                groups.setdefault((name, repeats[name, record.build]), []).append(auroc)
+                repeats[name, record.build] += 1
+        found = []
+        for (name, _repeat), aurocs in groups.items():
+            value, lo, hi = np.mean([(one.value, one.lo, one.hi) for one in aurocs], axis=0).tolist()
+            prompts = min(one.prompts for one in aurocs)
+            by_build = tuple(one.value for one in aurocs)
+            found.append(
+                Part(name, value, lo, hi, prompts, 1, freedom=max(1, prompts - 1), by_build=by_build)
+            )
         return found
 
     missing = "no record of separation has these signals over these spans"

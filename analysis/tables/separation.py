@@ -24,7 +24,7 @@ from analysis.tables.published_separation import LENGTH, SIGNALS, SOURCE, publis
 from analysis.tables.render import Entry, Table, format_estimate, group_rows, pick, slug
 from cme.records import SeparationRecord
 
-IDENTITY = "separation_id scale data family regime verifier seed"
+IDENTITY = "separation_id scale data family regime verifier build seed"
 AUROC_NOTE = (
     "AUROC: the probability that a wrong response has a higher value than a right one, ties counting half; 0.5 is "
     "chance, and below it wrong responses have the lower values. Perplexity ranks as cross-entropy does. Pooled: any "
@@ -44,7 +44,13 @@ class Separation:
 
     @property
     def name(self) -> str:
-        """The generator, and the seed unless it is the first."""
+        """The generator, and its build and the seed unless they are the first."""
+        build = f", build {self.record.build}" if self.record.build > 1 else ""
+        return f"{self.generator}{build}"
+
+    @property
+    def generator(self) -> str:
+        """The generator of any build, and the seed unless it is the first."""
         seed = f", seed {self.record.seed}" if self.record.seed else ""
         return f"{generator_name(self.record.family, self.record.regime)}{seed}"
 

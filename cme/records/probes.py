@@ -6,6 +6,7 @@ from typing import Any
 
 from cme.records.codec import Count, Number, Settings, Strict, check_lengths
 from cme.records.pairs import Generation, Pair, Prompt, Verdict
+from cme.records.run import checkpoint_build
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class SeparationRecord(Strict):
     cut: dict[str, Count]
     seconds: dict[str, Number]
     schema: int = 1
+
+    @property
+    def build(self) -> int:
+        """The build of the generator's checkpoint, as `checkpoint_build`."""
+        return checkpoint_build(self.generator_checkpoint)
 
     def check(self) -> None:
         """Raise ValueError unless every column has one value per response."""

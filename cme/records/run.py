@@ -25,6 +25,12 @@ CONFIG_GROUPS = (
 """Fields of a record's configuration that have fields themselves."""
 
 
+def checkpoint_build(checkpoint: str) -> int:
+    """The build of a checkpoint, such as 2 of `miniature:qwen-2/sft`; 1 without builds."""
+    match = re.search(r"miniature:\w+-(\d{1,3})/", checkpoint)
+    return int(match[1]) if match else 1
+
+
 @dataclass(frozen=True)
 class Accuracy(Strict):
     """Whether the responses to the evaluation prompts are correct, in the order of the record's pairs.
@@ -194,9 +200,8 @@ class RunRecord(Strict):
 
     @property
     def build(self) -> int:
-        """The build of the generator's checkpoint, such as 2 of `miniature:qwen-2/sft`; 1 without builds."""
-        match = re.search(r"miniature:\w+-(\d{1,3})/", self.generator_checkpoint)
-        return int(match[1]) if match else 1
+        """The build of the generator's checkpoint, as `checkpoint_build`."""
+        return checkpoint_build(self.generator_checkpoint)
 
     @property
     def data(self) -> str:

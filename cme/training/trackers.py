@@ -121,9 +121,7 @@ def metrics(entry: Mapping[str, float]) -> dict[str, float]:
 
 
 def check_tracker(name: str) -> None:
-    """Raise Unavailable where a tracker is not installed, does not answer or lacks a login."""
-    if name == "tensorboard":
-        return
+    """Raise Unavailable where a tracker other than TensorBoard is not installed, does not answer or lacks a login."""
     require(name, name, f"tracker={name}")
     if name == "mlflow":
         from mlflow.exceptions import MlflowException

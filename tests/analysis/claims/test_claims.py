@@ -467,6 +467,29 @@ def test_separation() -> None:
     assert outcome(on_separation("the answer's span", separation_record())) == (UNTESTED, [])
 
 
+def test_separation_pools_the_builds_of_a_generator() -> None:
+    right = replace(separation_record(answer=True), generator_checkpoint="miniature:qwen-1/sft")
+    blind = {"cross_entropy verifier response": [0.5] * len(right.responses)}
+    chance = replace(
+        right, separation_id="b", generator_checkpoint="miniature:qwen-2/sft", signals=right.signals | blind
+    )
+    [alone] = on_separation("the verifier separates", right).parts
+    [other] = on_separation("the verifier separates", chance).parts
+    [part] = on_separation("the verifier separates", right, chance).parts
+    assert (alone.value, other.value, part.value) == (1.0, 0.5, 0.75)
+    assert (part.by_build, part.scope, part.seeds) == ((1.0, 0.5), "prompts, builds", 1)
+    # half the mean of the two intervals' bounds below, and the spread of two builds: SD 0.354 / sqrt(2), t on one degree
+    below = 0.75 - (alone.lo + other.lo) / 2
+    spread = np.std([1.0, 0.5], ddof=1) / np.sqrt(2) * stats.t.ppf(0.975, 1)
+    assert part.lo == pytest.approx(0.75 - np.hypot(below, spread))
+    # records of one build are no replicates of each other
+    again = replace(right, separation_id="c")
+    assert [len(part.by_build) for part in on_separation("the verifier separates", right, again).parts] == [
+        1,
+        1,
+    ]
+
+
 def test_likelier_text_has_a_lower_surprisal(runs: Runs) -> None:
     def surprised(before: float, after: float) -> list[RunRecord]:
         sides = Generation("a", True, 1, before), Generation("b", True, 1, after)
@@ -476,6 +499,10 @@ def test_likelier_text_has_a_lower_surprisal(runs: Runs) -> None:
 
     assert outcome(judged("likelier text", surprised(2.0, 1.5))) == ("reproduced", [-0.5])
     assert outcome(judged("likelier text", surprised(1.5, 2.0))) == ("not reproduced", [0.5])
+    second = [replace(run, run_id=f"{run.run_id}-2", seed=run.seed + 100) for run in surprised(2.0, 1.7)]
+    [part] = judged("likelier text", [*surprised(2.0, 1.5), *second]).parts
+    assert (part.value, part.by_build) == (pytest.approx(-0.4), pytest.approx((-0.5, -0.3)))
+    assert part.scope == "prompts, seeds, builds"
 
 
 def test_the_number_of_failed_calls_is_reported(runs: Runs) -> None:

@@ -193,7 +193,6 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"tracker=trackio .*pip install 'cme-harness\[trackio\]'"):
         check_tracker("trackio")
-    check_tracker("tensorboard")
 
 
 def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
