@@ -201,7 +201,7 @@ def difference(
 def rate_part(name: str, cell: Cell) -> Part:
     """A cell's win rate."""
     win, seeds = cell.win, cell.seeds
-    return widest_part(
+    part = widest_part(
         name,
         win.rate,
         (win.lo, win.hi, win.scored - 1),
@@ -211,6 +211,7 @@ def rate_part(name: str, cell: Cell) -> Part:
         seeds.floored,
         [100 * tally.rate for tally in by_build(cell.tally).values()],
     )
+    return replace(part, limits=(0, 100))
 
 
 def difference_part(name: str, one: Tally, other: Tally) -> Part:
@@ -228,4 +229,4 @@ def difference_part(name: str, one: Tally, other: Tally) -> Part:
 def gain_part(name: str, cell: Cell) -> Part:
     """A cell's win rate minus 50 %."""
     part = rate_part(name, cell)
-    return replace(part, value=part.value - 50, lo=part.lo - 50, hi=part.hi - 50)
+    return replace(part, value=part.value - 50, lo=part.lo - 50, hi=part.hi - 50, limits=(-50, 50))

@@ -27,6 +27,7 @@ class Part:
         controlled: Whether a control has shown that it could; False where the truth is unknown.
         floored: Whether the seeds' part of the interval is at its floor (see `stats.seeds.Component`).
         by_build: The estimate for each build of the checkpoints; empty if the measure does not tell them apart.
+        limits: The lowest and the highest possible value, at which a printed interval is cut.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Part:
     controlled: bool = True
     floored: bool = False
     by_build: tuple[float, ...] = ()
+    limits: tuple[float, float] = (-inf, inf)
 
     @property
     def enough(self) -> bool:

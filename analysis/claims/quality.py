@@ -12,7 +12,7 @@ from math import isnan, nan
 import numpy as np
 
 from analysis.claims.claim import Measure
-from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
+from analysis.claims.evidence import CME, CONTROLS, TRUTH, TRUTH_ANSWER, Evidence
 from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, change_part, contrast_part
 from analysis.claims.rules import NO_TRUTH, Rule
 from analysis.experiments.facts import Facts, FactTest
@@ -223,7 +223,7 @@ def fact_test(question: str, what: str) -> Measure:
     def parts(evidence: Evidence, rule: Rule) -> list[Part]:
         facts = Facts(evidence.runs)
         tests = [test for test in facts.tests if test.question == question and test.values]
-        seeds = len({run.seed % OFFSET for run in evidence.runs})
+        seeds = len({run.seed % OFFSET for run in evidence.runs if run.reward not in CONTROLS})
         return [
             Part(
                 f"{test.one} minus {test.other}, {test.group} facts",
@@ -278,10 +278,9 @@ def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
         for (name, _repeat), aurocs in groups.items():
             value, lo, hi = np.mean([(one.value, one.lo, one.hi) for one in aurocs], axis=0).tolist()
             prompts = min(one.prompts for one in aurocs)
-            by_build = tuple(one.value for one in aurocs)
-            found.append(
-                Part(name, value, lo, hi, prompts, 1, freedom=max(1, prompts - 1), by_build=by_build)
-            )
+            part = Part(name, value, lo, hi, prompts, 1, freedom=max(1, prompts - 1))
+            limits = (-1, 1) if baseline else (0, 1)
+            found.append(replace(part, by_build=tuple(one.value for one in aurocs), limits=limits))
         return found
 
     missing = "no record of separation has these signals over these spans"

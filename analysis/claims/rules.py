@@ -55,7 +55,8 @@ class Rule:
         if isnan(part.value):
             return "-"
         sign = "+" if self.null == 0 else ""
-        return f"{part.value:{sign}.{self.decimals}f} {format_interval(part.lo, part.hi, self.decimals)}"
+        lo, hi = np.clip((part.lo, part.hi), *part.limits).tolist()
+        return f"{part.value:{sign}.{self.decimals}f} {format_interval(lo, hi, self.decimals)}"
 
     def restrict(self, part: Part, control: Part | None, room: float) -> Part:
         """The part with what its controls say.

@@ -147,7 +147,11 @@ def separation_frame(separations: Sequence[Separation]) -> pd.DataFrame:
 def group_by_data(records: Sequence[SeparationRecord]) -> Iterator[list[Separation]]:
     """The records of one data set after the other."""
     for data in sort_names(record.data for record in records):
-        yield [Separation(record) for record in records if record.data == data]
+        own = [record for record in records if record.data == data]
+        own.sort(
+            key=lambda record: (record.family, record.regime, record.verifier, record.build, record.seed)
+        )
+        yield [Separation(record) for record in own]
 
 
 def signal_tables(records: Sequence[SeparationRecord]) -> list[Table]:

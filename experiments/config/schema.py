@@ -34,6 +34,7 @@ class Family:
         None, help="family whose bundled model verifies this one with verifier=counterpart"
     )
     checkpoints: dict[str, dict[str, str]] = neutral(help="checkpoints by scale, then by regime")
+    grpo_laptop: dict[str, Any] = neutral({}, help="settings of trainer=grpo at scale=laptop by regime")
     grpo_paper: dict[str, Any] = neutral({}, help="settings of trainer=grpo at scale=paper by regime")
 
 

@@ -478,7 +478,7 @@ def test_separation_pools_the_builds_of_a_generator() -> None:
     [part] = on_separation("the verifier separates", right, chance).parts
     assert (alone.value, other.value, part.value) == (1.0, 0.5, 0.75)
     assert (part.by_build, part.scope, part.seeds) == ((1.0, 0.5), "prompts, builds", 1)
-    # half the mean of the two intervals' bounds below, and the spread of two builds: SD 0.354 / sqrt(2), t on one degree
+    # the mean of the two lower bounds, and the spread of two builds with Student's t on one degree of freedom
     below = 0.75 - (alone.lo + other.lo) / 2
     spread = np.std([1.0, 0.5], ddof=1) / np.sqrt(2) * stats.t.ppf(0.975, 1)
     assert part.lo == pytest.approx(0.75 - np.hypot(below, spread))

@@ -183,4 +183,5 @@ def test_reasons_count_the_comparisons_and_name_missing_ones() -> None:
 
 def test_differences_have_a_sign_and_rates_none() -> None:
     assert ABOVE.format(part(60, 70)) == "65.0 [60.0, 70.0]"
+    assert ABOVE.format(replace(part(-20, 140), limits=(0, 100))) == "60.0 [0.0, 100.0]"
     assert SAME.format(part(1, 3)) == "+2.0 [1.0, 3.0]"
