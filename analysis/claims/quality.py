@@ -263,7 +263,7 @@ def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
 
     def parts(evidence: Evidence, _: Rule) -> list[Part]:
         groups: dict[tuple[str, int], list[Estimate]] = {}
-        repeats: Counter[tuple[str, int]] = Counter()
+        repeats: Counter[tuple[str, int]] = Counter()  # further records of one build are no replicates
         for one in map(Separation, evidence.separation):
             if signal in one.values and (not baseline or baseline in one.values):
                 wins = one.wins(signal, baseline) if baseline else one.wins(signal)

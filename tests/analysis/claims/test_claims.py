@@ -484,10 +484,8 @@ def test_separation_pools_the_builds_of_a_generator() -> None:
     assert part.lo == pytest.approx(0.75 - np.hypot(below, spread))
     # records of one build are no replicates of each other
     again = replace(right, separation_id="c")
-    assert [len(part.by_build) for part in on_separation("the verifier separates", right, again).parts] == [
-        1,
-        1,
-    ]
+    apart = on_separation("the verifier separates", right, again).parts
+    assert [len(part.by_build) for part in apart] == [1, 1]
 
 
 def test_likelier_text_has_a_lower_surprisal(runs: Runs) -> None:

@@ -224,6 +224,17 @@ def test_the_comparison_of_rewards_has_every_reward() -> None:
 def test_settings_of_a_family_apply_at_their_scale_only() -> None:
     miniature = compose("family=gemma")
     assert (miniature.trainer.repetition_penalty, miniature.trainer.max_steps) == (1.0, 60)
+    rates = {
+        (scale, regime): compose(f"scale={scale}", "family=gemma", f"regime={regime}").trainer.learning_rate
+        for scale in ("miniature", "laptop")
+        for regime in ("pretrained", "sft")
+    }
+    assert rates == {
+        ("miniature", "pretrained"): 3e-4,
+        ("miniature", "sft"): 3e-4,
+        ("laptop", "pretrained"): 3e-5,
+        ("laptop", "sft"): 1e-5,
+    }
 
 
 def test_a_family_without_settings_at_the_papers_scale_is_refused() -> None:
