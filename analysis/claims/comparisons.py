@@ -24,7 +24,7 @@ from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, start_quality
 from analysis.records.names import verifier_name
-from analysis.stats.contrasts import builds, by_build, contrast, number_of_seeds, on_common_builds
+from analysis.stats.contrasts import builds, contrast, number_of_seeds, on_common_builds, split_builds
 from analysis.stats.metrics import Tally
 from analysis.tables.cells import Cell, build_cells, place, same_setting
 from cme.records import CUT_START, RunRecord
@@ -209,7 +209,7 @@ def rate_part(name: str, cell: Cell) -> Part:
         win.scored,
         number_of_seeds(cell.tally),
         seeds.floored,
-        [100 * tally.rate for tally in by_build(cell.tally).values()],
+        [100 * tally.rate for tally in split_builds(cell.tally).values()],
     )
     return replace(part, limits=(0, 100))
 
@@ -219,7 +219,7 @@ def difference_part(name: str, one: Tally, other: Tally) -> Part:
     one, other = on_common_builds(one, other)
     if not len(one.seeds):
         return absent(name, "the two were trained from different builds of the checkpoints")
-    change, ours, theirs = contrast(one, other), by_build(one), by_build(other)
+    change, ours, theirs = contrast(one, other), split_builds(one), split_builds(other)
     seeds = min(number_of_seeds(one), number_of_seeds(other))
     return contrast_part(
         name, change, seeds, [contrast(ours[build], theirs[build]).difference for build in ours]

@@ -6,7 +6,7 @@ from math import hypot, inf, isnan, nan, sqrt
 
 import numpy as np
 
-from analysis.stats.contrasts import Contrast, by_build, number_of_seeds
+from analysis.stats.contrasts import Contrast, number_of_seeds, split_builds
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
 from analysis.stats.metrics import Tally, difference_with_interval
 from analysis.stats.seeds import MIN_SEEDS, Component, across_seeds, combine_components
@@ -109,7 +109,7 @@ def change_part(name: str, change: Tally) -> Part:
         len(change.prompts),
         number_of_seeds(change),
         error.floored,
-        [one.rate for one in by_build(change).values()],
+        [one.rate for one in split_builds(change).values()],
     )
 
 

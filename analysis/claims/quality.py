@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.claims.claim import Measure
 from analysis.claims.evidence import CME, CONTROLS, TRUTH, TRUTH_ANSWER, Evidence
-from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, change_part, contrast_part
+from analysis.claims.parts import Part, change_part, contrast_part
 from analysis.claims.rules import NO_TRUTH, Rule
 from analysis.experiments.facts import Facts, FactTest
 from analysis.records.builds import OFFSET
@@ -21,10 +21,9 @@ from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import Estimate, pooled_auroc, pooled_difference
-from analysis.stats.contrasts import by_build, number_of_seeds, paired_change
+from analysis.stats.contrasts import number_of_seeds, paired_change, split_builds
 from analysis.stats.intervals import Floats
 from analysis.stats.metrics import tally
-from analysis.stats.seeds import across_seeds
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
 from analysis.tables.render import mean_over_seeds
@@ -143,20 +142,7 @@ def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
     if saved := [run for run in runs if len(greedy_quality(run)) > 2]:
         steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in saved}
         early = {run: min(step for step in own if step >= max(own) / 4) for run, own in steps.items()}
-        rise = greedy_changes(saved, early)
-        half, error = across_seeds(rise)
-        parts["greedy"] = Part(
-            f"{name}: greedy",
-            rise.rate,
-            rise.rate - half,
-            rise.rate + half,
-            len(rise.prompts),
-            number_of_seeds(rise),
-            PROMPTS_AND_SEEDS,
-            error.freedom,
-            floored=error.floored,
-            by_build=tuple(one.rate for one in by_build(rise).values()),
-        )
+        parts["greedy"] = change_part(f"{name}: greedy", greedy_changes(saved, early))
     return parts
 
 
@@ -209,7 +195,7 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
     found = {}
     for (data, family, regime, _, method), own in accuracy_cells(runs).items():
         start, after = correct_by_prompt(own)
-        change, before, later = paired_change(start, after), by_build(start), by_build(after)
+        change, before, later = paired_change(start, after), split_builds(start), split_builds(after)
         rises = [100 * (later[build].rate - before[build].rate) for build in later]
         where = f"{plain_name(data)}: {generator_name(family, regime)}"
         part = contrast_part("", change, number_of_seeds(after), rises)

@@ -26,7 +26,7 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import RELATIONS, UNTRAINED, Plot
 from analysis.figures.win_rates import TICKS, ceiling_legend, control_notes
 from analysis.records.names import STATED, judge_label, plain_name
-from analysis.stats.contrasts import Contrast, by_build, contrast, on_common_builds
+from analysis.stats.contrasts import Contrast, contrast, on_common_builds, split_builds
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.regression import partial_correlation
 from analysis.stats.seeds import MIN_SEEDS
@@ -82,7 +82,7 @@ def knowledge_points(outcomes: Sequence[Outcome]) -> Iterator[tuple[float, float
     for one in outcomes:
         if one.is_control or one.relation in ("random weights", "ensemble"):
             continue
-        after, before = (by_build(scored) if scored else {} for scored in (one.after, one.before))
+        after, before = (split_builds(scored) if scored else {} for scored in (one.after, one.before))
         for build in sorted(after.keys() & before.keys()):
             runs = [run for run in one.runs if run.build == build + 1]
             responses = [response for run in runs for response in run.verifier_responses or []]

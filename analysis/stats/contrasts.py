@@ -133,7 +133,7 @@ def of_builds(tally: Tally, chosen: Collection[int]) -> Tally:
     return tally_rows(kept, np.flatnonzero(kept.counts.sum(axis=1) > 0))
 
 
-def by_build(tally: Tally) -> dict[int, Tally]:
+def split_builds(tally: Tally) -> dict[int, Tally]:
     """The tally of each build."""
     return {build: of_builds(tally, {build}) for build in sorted(builds(tally))}
 
