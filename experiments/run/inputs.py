@@ -134,8 +134,9 @@ def environment() -> dict[str, str]:
     """Versions and machine of this process for the record; nothing that identifies a person or a host."""
     import torch
 
-    on_gpu = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
+    instructions = torch.backends.cpu.get_cpu_capability()  # results depend on them by rounding
+    on_cpu = f"cpu ({instructions}), {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else on_cpu
     return {"python": platform.python_version(), "device": device} | {p: version(p) for p in PACKAGES}
 
 

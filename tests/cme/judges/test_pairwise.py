@@ -352,7 +352,7 @@ with VerdictLog(Path(sys.argv[2])) as log:
 """
 
 
-def test_after_a_kill_only_the_rest_is_judge_all(tmp_path: Path) -> None:
+def test_after_a_kill_only_the_rest_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "log"
     code = f"import sys; sys.path[:0] = {[str(SUPPORT), str(STUBS)]}\n{KILLED}"
     with serving(ChatStub()) as stub:
@@ -361,7 +361,7 @@ def test_after_a_kill_only_the_rest_is_judge_all(tmp_path: Path) -> None:
         while True:
             lines = path.read_bytes().count(b"\n") if path.exists() else 0
             process = subprocess.Popen([sys.executable, "-c", code, stub.url, str(path)], cwd=ROOT)
-            while kills < 3 and process.poll() is None:
+            while kills < 1 and process.poll() is None:
                 if path.exists() and path.read_bytes().count(b"\n") > lines + 10:
                     process.send_signal(signal.SIGKILL)
                     kills += 1
@@ -369,7 +369,7 @@ def test_after_a_kill_only_the_rest_is_judge_all(tmp_path: Path) -> None:
                 time.sleep(0.005)
             if process.wait(60) == 0:
                 break
-    assert kills == 3
+    assert kills == 1
     keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == len(stub.answered) == 100
     again = sum(stub.answered.values()) - 100

@@ -128,14 +128,19 @@ def uninterrupted(tiny_folder: Folder, tmp_path_factory: pytest.TempPathFactory)
     ("method", "settings", "ends"),
     [
         ("grpo", {}, [4, 8]),  # from 3, and from 6, where the second epoch begins
-        ("grpo", {"optim": "sgd", "gradient_accumulation_steps": 2, "steps_per_generation": 2}, [5]),
-        ("grpo", {"bf16": True}, [4]),
-        ("dense", {}, [8]),
+        pytest.param(
+            "grpo",
+            {"optim": "sgd", "gradient_accumulation_steps": 2, "steps_per_generation": 2},
+            [5],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("grpo", {"bf16": True}, [4], marks=pytest.mark.slow),
+        pytest.param("dense", {}, [8], marks=pytest.mark.slow),
         ("ema", {}, [4, 8]),
         ("dpo", {}, [4, 8]),
-        ("sft", {"gradient_accumulation_steps": 2}, [8]),
+        pytest.param("sft", {"gradient_accumulation_steps": 2}, [8], marks=pytest.mark.slow),
         ("distillation", {}, [4, 8]),
-        ("distillation", {"gradient_accumulation_steps": 2}, [5]),
+        pytest.param("distillation", {"gradient_accumulation_steps": 2}, [5], marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_training_ends_as_an_uninterrupted_one(

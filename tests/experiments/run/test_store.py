@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 import pytest
+import torch
 from small_runs import composed
 
 from cme import Unavailable
@@ -31,6 +32,7 @@ def test_environment_names_versions_and_no_host() -> None:
     found = environment()
     assert found["python"] == platform.python_version()
     assert {"torch", "transformers", "trl", "device"} <= set(found)
+    assert torch.cuda.is_available() or torch.backends.cpu.get_cpu_capability() in found["device"]
     said = " ".join(found.values())
     assert platform.node() not in said
     assert os.path.expanduser("~") not in said  # noqa: PTH111

@@ -57,6 +57,7 @@ def test_without_a_launcher_cells_run_one_after_the_other_in_this_process(
     assert {int(pid) for pid, *_ in words().values()} == {os.getpid()}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_end_a_local_sweep(
     cells: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_what_a_cell_raises_is_one_message(cells: list[list[str]], arguments: li
         launchers.launch(cells[:1], arguments, toy_cells.broken)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cells")
 def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop() -> None:
     asked = [[f"seed={seed}", "results_dir=runs"] for seed in range(40)]
@@ -205,6 +207,7 @@ def test_overrides_of_hydra_are_distinguished_from_those_of_a_cell() -> None:
     assert launchers.launcher_name(["-m", "hydra/launcher=basic"]) is None
 
 
+@pytest.mark.slow
 def test_workers_spread_over_the_gpus_and_a_dead_one_frees_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
