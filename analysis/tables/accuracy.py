@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.records.builds import pool_builds
 from analysis.records.frames import group_runs, pairs_frame
 from analysis.records.grouping import group_by
 from analysis.records.names import family_name, plain_name, regime_name
@@ -62,8 +63,8 @@ def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple
 
 
 def accuracy_cells(records: Sequence[RunRecord]) -> dict[tuple[str, ...], list[RunRecord]]:
-    """The graded runs by data and CELL, in the order of the records."""
-    graded = group_runs([record for record in records if record.accuracy is not None], CELL)
+    """The graded runs by data and CELL, builds pooled, in the order of the records."""
+    graded = group_runs([pool_builds(record) for record in records if record.accuracy is not None], CELL)
     return {
         (data, *key): own
         for key, runs in graded.items()

@@ -45,6 +45,18 @@ class Controls:
         return None if verdicts.empty else rate_of(verdicts)
 
     @cached_property
+    def changed_by_cut(self) -> tuple[int, int]:
+        """How many of the untrained model's responses the cut changes, and how many it was tried on."""
+        changed = [
+            cut.response != pair.start.response
+            for run in self.runs
+            for comparison in run.comparisons or []
+            if comparison.name == CUT_START
+            for cut, pair in zip(comparison.responses, run.pairs, strict=True)
+        ]
+        return sum(changed), len(changed)
+
+    @cached_property
     def against_cut_start(self) -> WinRate | None:
         """The win rate of the policy against the cut start; None if no run was compared with it."""
         verdicts = self._verdicts(attrgetter("policy"))

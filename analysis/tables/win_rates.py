@@ -36,6 +36,8 @@ CUT_NOTE = (
     "Cut start: the untrained model's own responses, cut at their first sentence end or, without an oracle, to the "
     "policy's length, against the uncut ones. A method that wins no more has shown only that it ends earlier."
 )
+FEW_CUT = 0.05
+"""Below this share of changed responses, the cut start is hardly a control."""
 CEILING_NOTE = "Perfect policy: the ceiling, which responses of quality 1 to the same prompts would win."
 
 
@@ -68,7 +70,7 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
     rows: dict[str, Callable[[Controls], Entry]] = {}
     if any(cell.controls.cut_start for cell in cells):
         rows["Cut start"] = lambda controls: rate_entry(controls.cut_start)
-        notes.append(CUT_NOTE)
+        notes.append(f"{CUT_NOTE} {cut_share(cells)}")
     if not all(isnan(cell.controls.ceiling) for cell in cells):
         rows["Perfect policy"] = ceiling_entry
         notes.append(CEILING_NOTE)
@@ -83,12 +85,19 @@ def cut_start_tables(cells: Sequence[Cell]) -> list[Table]:
         f"Comparisons with the cut start won, a tie counting half, judged by {judge_label(cells[0].judge)}; all seeds "
         "pooled. In brackets: 95 % CI over prompts for these models. Bold: it excludes 50 %.",
         "Cut start: the untrained model's own responses, cut at their first sentence end or, without an oracle, to the "
-        "policy's length. Above 50 %, a method gains more than by ending earlier.",
+        f"policy's length. Above 50 %, a method gains more than by ending earlier. {cut_share(cells)}",
     ]
     title = "Win rate against the cut start (%)"
     return [
         grid_table("cut-start", title, cells, lambda cell: rate_entry(cell.controls.against_cut_start), notes)
     ]
+
+
+def cut_share(cells: Sequence[Cell]) -> str:
+    """A sentence on how many responses the cut changes: where it changes hardly any, this control can hardly fail."""
+    changed, tried = (sum(column) for column in zip(*(c.controls.changed_by_cut for c in cells), strict=True))
+    share = f"The cut changes {100 * changed / tried:.1f} % of the responses"
+    return f"{share}." if changed > FEW_CUT * tried else f"{share}, so it can hardly differ from the start."
 
 
 def left_out_notes(cells: Sequence[Cell]) -> list[str]:

@@ -86,6 +86,18 @@ def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
         assert pooled[column] == pytest.approx(single[column])  # the same again is no new prompt
 
 
+def test_builds_of_a_generator_share_a_row(make_record: Any) -> None:
+    before, afters = [False] * 40, [[i < right for i in range(40)] for right in (30, 10)]
+    runs = []
+    for build, after in enumerate(afters, start=1):
+        generator = f"miniature:qwen-{build}/sft"
+        run = graded(make_record, before, after, run_id=generator, generator_checkpoint=generator)
+        run.config.update(generator=generator, scale={"build": build})
+        runs.append(run)
+    [row] = accuracy_frame(runs).to_dict("records")
+    assert (row["after"], row["seeds"]) == (0.5, 2) and "miniature:" not in row["method"]
+
+
 def test_a_cell_without_a_grade_is_n_a_and_never_bold(make_record: Any) -> None:
     table = accuracy_table([graded(make_record, [None] * 40, [None] * 40, golds=[None] * 40)])
     [[row]] = table.groups

@@ -392,6 +392,21 @@ def test_the_main_tables_show_them_and_older_records_have_no_such_rows(make_reco
     assert "Perfect policy" not in to_markdown(older[0])  # without scores the truth is unknown
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (1, "The cut changes 2.5 % of the responses, so it can hardly differ from the start."),
+        (30, "The cut changes 75.0 % of the responses.\n"),
+    ],
+)
+def test_the_tables_say_how_many_responses_the_cut_changes(make_record: Any, changed: int, said: str) -> None:
+    one = compared(make_record)
+    [comparison] = one.comparisons or []
+    comparison.responses[changed:] = [pair.start for pair in one.pairs[changed:]]
+    tables = {t.name: to_markdown(t) for t in win_rate_tables(build_cells([one]))}
+    assert said in tables["win-rate-miniature-oracle"] and said in tables["cut-start-miniature-oracle"]
+
+
 def test_two_builds_of_a_generator_share_a_row(make_record: Any) -> None:
     first = compared(make_record, config={"seed": 0, "scale": {"build": 1}})
     second = compared(
