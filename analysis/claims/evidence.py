@@ -141,11 +141,14 @@ def knowledge_level(verifier: str) -> int | None:
 
 
 def verifier_ladders(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells in one place with verifiers of one other family, weakest first, of two levels of knowledge or more."""
+    """The cells in one place with verifiers of one other family, weakest first, of two levels of knowledge or more.
+
+    Random weights are left out: they differ from a trained verifier in everything, not in knowledge alone.
+    """
     ladders: dict[tuple[str, ...], list[tuple[int, Cell]]] = {}
     for cell in cells:
         family, level = setting(cell, "verifier.family"), knowledge_level(cell.verifier)
-        if family not in (None, cell.family) and level is not None:
+        if family not in (None, cell.family) and level:
             key = (cell.judge, cell.family, cell.regime, str(family))
             ladders.setdefault(key, []).append((level, cell))
     ordered = [sorted(ladder, key=lambda step: step[0]) for ladder in ladders.values()]

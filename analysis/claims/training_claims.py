@@ -121,7 +121,7 @@ def training_claims() -> list[Claim]:
             "stronger verifier",
             "A stronger verifier trains a better policy.",
             comparisons.strongest_verifier(
-                "strongest minus weaker, of one family that is not the generator's"
+                "strongest minus weaker trained verifier of one family that is not the generator's"
             ),
             better,
             f"Gemma: {weak} % with 270M, {strong} % with E4B",
@@ -129,7 +129,9 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "the gain saturates",
             "Beyond a point a stronger verifier gains nothing more.",
-            comparisons.strongest_verifier("strongest minus the next weaker one", next_only=True),
+            comparisons.strongest_verifier(
+                "strongest minus the next weaker trained verifier", next_only=True
+            ),
             same(MARGIN),
             f"{llama} % with Llama-3.2-1B-Instruct, {strong} % with gemma-4-E4B-it",
         ),

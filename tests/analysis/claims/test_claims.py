@@ -237,8 +237,10 @@ def test_a_ladder_of_verifiers(runs: Runs) -> None:
     ladder = {"random": 50, "gemma_pretrained": 60, "gemma": 80}
     made = [runs(wins, **verifier(name, "gemma")) for name, wins in ladder.items()]
     own, start = runs(95, **verifier("qwen", "qwen")), runs(95, **verifier("start", "gemma"))
-    assert outcome(judged("stronger verifier", *made, own, start))[1] == [30.0, 20.0]
+    assert outcome(judged("stronger verifier", *made, own, start))[1] == [20.0]  # not 80 minus 50
     assert outcome(judged("the gain saturates", *made, own))[1] == [20.0]
+    for name in ("stronger verifier", "the gain saturates"):
+        assert outcome(judged(name, made[0], made[2])) == (UNTESTED, [])  # only random weights below it
     levels = {
         "random": 0,
         "gemma_50": 2,
