@@ -1,6 +1,6 @@
 """A claim of the paper, and the verdicts of the records of each scale on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -40,6 +40,7 @@ class Claim:
     """A claim: measure and rule that decide it, the published figure, where the paper makes it, and what tests it.
 
     Attributes:
+        letter: `a`, `b` and so on for the parts of one claim, which have its number and a verdict each; else empty.
         quantifier: Whether the claim is about all comparisons or says that there is one.
         mathematics: It is about problems with one right answer; other claims leave these out.
         whole_grid: It is reproduced only if every cell of the grid ran.
@@ -54,6 +55,7 @@ class Claim:
     published: str = NO_FIGURE
     where: str = field(kw_only=True)
     experiments: tuple[str, ...] = field(kw_only=True)
+    letter: str = field(kw_only=True, default="")
     quantifier: Quantifier = field(kw_only=True, default="universal")
     mathematics: bool = False
     whole_grid: bool = False
@@ -98,6 +100,15 @@ class ClaimVerdict:
         """The verdict, with its scale if there was a test."""
         tested = self.result.verdict != UNTESTED
         return f"{self.result.verdict} {self.place}" if tested else UNTESTED
+
+
+def claim_numbers(claims: Iterable[Claim]) -> dict[str, str]:
+    """The number of each claim by its name, such as `7`, or `8a` and `8b` for the parts of one claim."""
+    numbers, number = {}, 0
+    for claim in claims:
+        number += claim.letter in ("", "a")
+        numbers[claim.name] = f"{number}{claim.letter}"
+    return numbers
 
 
 def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdict]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.claim import Claim, ClaimVerdict, claim_verdicts
+from analysis.claims.claim import Claim, ClaimVerdict, claim_numbers, claim_verdicts
 from analysis.claims.claim_list import all_claims
 from analysis.claims.rules import Result
 from analysis.records.builds import OFFSET, pool_builds
@@ -49,8 +49,11 @@ def reproduction(records: Records, out: Path) -> str:
     verdicts = claim_verdicts(records, claims)
     introduction = (PAGE / "introduction.md").read_text(encoding="utf-8")
     parts = [introduction, "## Verdicts\n", untitled(summary_table(verdicts)), "\n## Claim by claim\n"]
-    for number, claim in enumerate(claims, 1):
-        parts.append(section(number, claim, [verdict for verdict in verdicts if verdict.claim is claim]))
+    numbers = claim_numbers(claims)
+    for claim in claims:
+        parts.append(
+            section(numbers[claim.name], claim, [verdict for verdict in verdicts if verdict.claim is claim])
+        )
     shared = baselines_table(records)
     if shared.groups:
         parts += ["## Cells that several experiments share\n", untitled(shared), ""]
@@ -60,12 +63,12 @@ def reproduction(records: Records, out: Path) -> str:
 
 def summary_table(verdicts: Sequence[ClaimVerdict]) -> Table:
     """One row per claim and scale."""
-    numbers = {name: n for n, name in enumerate(dict.fromkeys(v.claim.name for v in verdicts), 1)}
+    numbers = claim_numbers({verdict.claim.name: verdict.claim for verdict in verdicts}.values())
     return build_table(
         name="reproduction",
         title="Verdicts",
         columns=[
-            Column("", lambda verdict: str(numbers[verdict.claim.name])),
+            Column("", lambda verdict: numbers[verdict.claim.name]),
             Column("claim", lambda verdict: verdict.claim.name),
             Column("scale", lambda verdict: verdict.scale or "-"),
             Column("ours", summarise_parts),
@@ -103,7 +106,7 @@ def count_sample(result: Result) -> str:
     return ", ".join(texts) or "-"
 
 
-def section(number: int, claim: Claim, verdicts: Sequence[ClaimVerdict]) -> str:
+def section(number: str, claim: Claim, verdicts: Sequence[ClaimVerdict]) -> str:
     """One claim with its rule, and the result at each scale."""
     about = "every comparison" if claim.quantifier == "universal" else "at least one comparison"
     lines = [

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from synthetic_records import sanity_record
 
 from analysis.__main__ import main
-from analysis.claims.claim import claim_verdicts
+from analysis.claims.claim import claim_numbers, claim_verdicts
 from analysis.claims.claim_list import all_claims
 from analysis.claims.reproduction import (
     COUNTERPARTS,
@@ -33,11 +33,29 @@ def records(*runs: Any) -> Records:
 
 def test_without_runs_each_claim_says_which_experiment_has_none(tmp_path: Path) -> None:
     text = reproduction(records(), tmp_path)
-    for number, claim in enumerate(all_claims(), 1):
-        assert f"### {number}. {claim.name[0].upper()}{claim.name[1:]}\n" in text
+    for name, number in claim_numbers(all_claims()).items():
+        assert f"### {number}. {name[0].upper()}{name[1:]}\n" in text
     verdicts = claim_verdicts(records(), all_claims())
     assert {found.verdict for found in verdicts if found.scale != "released"} == {"not testable here"}
     assert len(verdicts) == len(all_claims())
+
+
+def test_parts_of_a_claim_share_its_number(tmp_path: Path) -> None:
+    numbers = claim_numbers(all_claims())
+    shown = (
+        "better than self-reference",
+        "better than DPO",
+        "better than SFT",
+        "better than reverse KL",
+        "likelier text",
+    )
+    assert [numbers[name] for name in shown] == ["7", "8a", "8b", "9", "29"]
+    rows = [
+        line.split("|")[1:3]
+        for line in reproduction(records(), tmp_path).splitlines()
+        if "better than" in line
+    ]
+    assert ["8b", "better than SFT"] in [[cell.strip() for cell in row] for row in rows if len(row) == 2]
 
 
 def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any, tmp_path: Path) -> None:
