@@ -7,7 +7,7 @@ evaluation or selection prompt. They can differ, so every comparison names the o
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isnan, nan
+from math import isnan
 
 import numpy as np
 
@@ -28,7 +28,8 @@ from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
 from analysis.tables.render import mean_over_seeds
 from analysis.tables.separation import Separation
-from analysis.tables.training.trajectory import greedy_changes, greedy_quality
+from analysis.tables.training.courses import SAMPLED, greedy_since_peak, sampled_since_peak
+from analysis.tables.training.trajectory import greedy_quality
 from cme.records import RunRecord
 
 
@@ -103,57 +104,46 @@ def over_seeds(name: str, values: Mapping[int, float]) -> Part:
     )
 
 
-def late_quality(evidence: Evidence, rule: Rule) -> list[Part]:
-    """True quality late in long trainings with CME minus that at a quarter: sampled, and greedy if saved.
+def since_peak(responses: str) -> Measure:
+    """True quality at the end of long trainings with CME minus that at its peak, of `sampled` or `greedy` responses.
 
     A place counts where training on the ground truth keeps its quality: otherwise the fall is that of the training.
     """
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    truths: dict[str, list[RunRecord]] = {}
-    for run in evidence.runs:
-        where = generator_name(run.family, run.regime)
-        if run.reward == "cme":
-            groups.setdefault((where, f"{where}, verifier {verifier_name(run.verifier)}"), []).append(run)
-        elif run.reward == TRUTH:
-            truths.setdefault(where, []).append(run)
-    parts = []
-    for (where, name), runs in groups.items():
-        controls = late_parts("", truths.get(where, []))
-        for kind, part in late_parts(name, runs).items():
-            reason = "" if kind in controls else NO_TRUTH
-            if not reason and rule.sides([controls[kind]]) != ["supports"]:
-                reason = f"quality falls with the ground truth too: {rule.format(controls[kind])}"
-            parts.append(replace(part, insensitive=reason))
-    return parts
+
+    def parts(evidence: Evidence, rule: Rule) -> list[Part]:
+        groups: dict[tuple[str, str], list[RunRecord]] = {}
+        truths: dict[str, list[RunRecord]] = {}
+        for run in evidence.runs:
+            where = generator_name(run.family, run.regime)
+            if run.reward == "cme":
+                name = f"{where}, verifier {verifier_name(run.verifier)}: {responses}"
+                groups.setdefault((where, name), []).append(run)
+            elif run.reward == TRUTH:
+                truths.setdefault(where, []).append(run)
+        found = []
+        for (where, name), runs in groups.items():
+            control = change_since_peak("", truths[where], responses) if where in truths else None
+            reason = "" if control else NO_TRUTH
+            if control and rule.sides([control]) != ["supports"]:
+                reason = f"the ground truth does not pass the same test: {rule.format(control)}"
+            if part := change_since_peak(name, runs, responses):
+                found.append(replace(part, insensitive=reason))
+        return found
+
+    return Measure(
+        f"True quality (0 to 1) of {responses} responses at the end of training minus that at its peak",
+        f"no long run of CME with measured true quality of {responses} responses",
+        parts,
+    )
 
 
-LATE_QUALITY = Measure(
-    "True quality (0 to 1) late in training minus that at a quarter of it",
-    "no long run of CME with measured true quality",
-    late_quality,
-)
-
-
-def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
-    """The change of `sampled` and of `greedy` quality late in some trainings."""
-    parts = {}
-    if changes := {run.seed: change for run in runs if not isnan(change := late_change(run))}:
-        parts["sampled"] = over_seeds(f"{name}: sampled", changes)
-    if saved := [run for run in runs if len(greedy_quality(run)) > 2]:
-        steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in saved}
-        early = {run: min(step for step in own if step >= max(own) / 4) for run, own in steps.items()}
-        parts["greedy"] = change_part(f"{name}: greedy", greedy_changes(saved, early))
-    return parts
-
-
-def late_change(run: RunRecord) -> float:
-    """Mean sampled quality over the last tenth of the steps minus that around a quarter of them; NaN if unknown."""
-    quality = sampled_quality(run)
-    tenth, quarter = len(quality) // 10, len(quality) // 4
-    if not tenth or np.isnan(quality).all():
-        return nan
-    first = quarter - tenth // 2
-    return float(np.nanmean(quality[-tenth:]) - np.nanmean(quality[first : first + tenth]))
+def change_since_peak(name: str, runs: Sequence[RunRecord], responses: str) -> Part | None:
+    """The change of quality since the peak, as the table of over-optimisation has it; None if it was not measured."""
+    if responses == SAMPLED:
+        changes = sampled_since_peak(runs)
+        return over_seeds(name, changes) if changes else None
+    saved = [run for run in runs if greedy_quality(run)]
+    return change_part(name, greedy_since_peak(saved)) if saved else None
 
 
 def accuracy_change(published: str, with_random: bool = True) -> Measure:

@@ -12,6 +12,7 @@ from analysis.records.published import (
     published_sweep_range,
     read_published,
 )
+from analysis.tables.training.courses import GREEDY, SAMPLED
 
 MARGIN = 5.0  # percentage points: a smaller difference counts as none
 QUALITY_MARGIN = AUROC_MARGIN = 0.05
@@ -30,6 +31,12 @@ def training_claims() -> list[Claim]:
     in_grid, among_rewards = (partial(Claim, experiments=names) for names in (GRID, REWARDS))
     of_independence = partial(Claim, where="central argument, not run", experiments=("independence",))
     in_sweep = partial(Claim, where="verifier sweep, generator Qwen2.5-0.5B", experiments=("verifier_sweep",))
+    no_fall = partial(
+        Claim,
+        rule=no_less(QUALITY_MARGIN, 3),
+        where="central argument, not run",
+        experiments=("overoptimisation",),
+    )
     return [
         in_grid(
             "beats the untrained model",
@@ -191,13 +198,18 @@ def training_claims() -> list[Claim]:
             ),
             no_less(QUALITY_MARGIN, 3),
         ),
-        Claim(
-            "no over-optimisation",
-            "Training on CME does not overshoot: true quality does not fall as training goes on, neither for the "
-            "completions sampled in training nor for the saved checkpoints' greedy responses.",
-            quality.LATE_QUALITY,
-            no_less(QUALITY_MARGIN, 3),
-            where="central argument, not run",
-            experiments=("overoptimisation",),
+        no_fall(
+            "no over-optimisation, sampled",
+            "Training on CME does not overshoot: true quality of the completions sampled in training does not fall "
+            "from its peak.",
+            quality.since_peak(SAMPLED),
+            letter="a",
+        ),
+        no_fall(
+            "no over-optimisation, greedy",
+            "Training on CME does not overshoot: true quality of the saved checkpoints' greedy responses does not fall "
+            "from its peak.",
+            quality.since_peak(GREEDY),
+            letter="b",
         ),
     ]

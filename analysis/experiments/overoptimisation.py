@@ -14,7 +14,7 @@ from analysis.records.builds import seed_names
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.grouping import group_by
 from analysis.records.names import REWARDS, method_names, order_key
-from analysis.stats.seeds import MIN_SEEDS
+from analysis.stats.seeds import MIN_SEEDS, across_seeds
 from analysis.tables.render import UNKNOWN, Column, Entry, Estimate, Table, build_table, mean_over_seeds
 from analysis.tables.training.courses import (
     BLOCK,
@@ -27,15 +27,16 @@ from analysis.tables.training.courses import (
     by_step,
     direction,
     first_step_below,
+    greedy_since_peak,
     greedy_steps,
     levels,
     peaks,
+    sampled_quality,
     summary,
     values_at,
 )
 from analysis.tables.training.trajectory import (
     collapse_of,
-    greedy_change,
     greedy_quality,
     steps_text,
     trajectory_frame,
@@ -84,7 +85,7 @@ class LongRuns(GeneratorRuns):
         Runs without true quality and runs without a whole block are left out and counted in `left_out`.
         """
         blocks = self.blocks[self.blocks["run_id"].isin([run.run_id for run in runs])]
-        quality = by_step(blocks, "quality").dropna(thresh=2)
+        quality = sampled_quality(blocks)
         kept = [run for run in runs if run.run_id in quality.index]
         histories = [self.history[self.history["run_id"] == run.run_id] for run in kept]
         return {
@@ -104,14 +105,14 @@ class LongRuns(GeneratorRuns):
         saved = [run for run in runs if greedy_quality(run)]
         if saved:
             quality = by_step(greedy_steps(saved), "greedy")
-            peak, rows = peaks(quality), trajectory_frame(saved)
-            rise, lo, hi, _ = greedy_change(saved, {run.run_id: int(peak[run.run_id]) for run in saved})
+            rows, change = trajectory_frame(saved), greedy_since_peak(saved)
+            half, _ = across_seeds(change)
             collapses = [collapse_of(rows[rows["run_id"] == run.run_id], "quality") for run in saved]
             yield {
                 "label": method,
                 "responses": GREEDY,
                 **self.changes(quality, saved),
-                "fall": Estimate(0 - rise, 0 - hi, 0 - lo),
+                "fall": Estimate(0 - change.rate, 0 - change.rate - half, 0 - change.rate + half),
                 "collapse_steps": steps_text(collapses),
             }
 
@@ -125,7 +126,7 @@ class LongRuns(GeneratorRuns):
         course: Course = {
             "seeds": seed_names(run.seed for run in runs),
             "peak_steps": " ".join(str(peak[run.run_id]) for run in runs),
-            **levels(quality, peak),
+            **{name: mean_over_seeds(values) for name, values in levels(quality, peak).items()},
         }
         for name in ("reward_value", "heldout"):
             values = by_step(blocks, name)

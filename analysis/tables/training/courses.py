@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import IDENTITY, WINDOW
+from analysis.records.frames import IDENTITY, WINDOW, history_frame
 from analysis.stats.intervals import Floats
-from analysis.tables.render import UNKNOWN, Estimate, mean_over_seeds
-from analysis.tables.training.trajectory import greedy_quality
+from analysis.stats.metrics import Tally
+from analysis.tables.render import UNKNOWN
+from analysis.tables.training.trajectory import greedy_changes, greedy_quality
 from cme.records import RunRecord
 
 BLOCK = 20  # steps
@@ -67,13 +68,32 @@ def peaks(quality: pd.DataFrame) -> "pd.Series[int]":
     return pd.Series(found).astype(int)
 
 
-def levels(quality: pd.DataFrame, peak: "pd.Series[int]") -> dict[str, Estimate]:
-    """Quality at the start, the peak and the end, the rise to the peak and the fall from it, as in `peaks`."""
+def levels(quality: pd.DataFrame, peak: "pd.Series[int]") -> dict[str, Floats]:
+    """By run, quality at the start, the peak and the end, the rise to the peak and the fall from it."""
     last = pd.Series({run: own.last_valid_index() for run, own in quality.iterrows()})
     start, highest, final = (values_at(quality, step) for step in (0 * peak, peak, last))
     values = {"start": start, "peak": highest, "final": final}
-    values |= {"rise_to_peak": highest - start, "fall": highest - final}
-    return {name: mean_over_seeds(each) for name, each in values.items()}
+    return values | {"rise_to_peak": highest - start, "fall": highest - final}
+
+
+def sampled_quality(blocks: pd.DataFrame) -> pd.DataFrame:
+    """Quality of sampled responses `by_step`, of the runs with two known blocks; `blocks` are `block_means`."""
+    return by_step(blocks, "quality").dropna(thresh=2)
+
+
+def sampled_since_peak(runs: Sequence[RunRecord]) -> dict[int, float]:
+    """By seed, sampled quality in the last block minus that at the peak; without runs of unknown quality."""
+    quality = sampled_quality(block_means(history_frame(runs)))
+    if quality.empty:
+        return {}
+    falls = dict(zip(quality.index, levels(quality, peaks(quality))["fall"].tolist(), strict=True))
+    return {run.seed: 0 - falls[run.run_id] for run in runs if run.run_id in falls}
+
+
+def greedy_since_peak(saved: Sequence[RunRecord]) -> Tally:
+    """Greedy quality of the last checkpoint minus that at the peak, by prompt and seed; `saved` have known quality."""
+    peak = peaks(by_step(greedy_steps(saved), "greedy"))
+    return greedy_changes(saved, {run.run_id: int(peak[run.run_id]) for run in saved})
 
 
 def first_step_below(history: pd.DataFrame, of_peak: float | None = None) -> str:

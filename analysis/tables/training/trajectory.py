@@ -24,7 +24,6 @@ from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import judge_label, method_names, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import Tally, is_undecided, known_mean, tally, win_rate
-from analysis.stats.seeds import across_seeds
 from analysis.tables.accuracy import PLACE
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.judging.judges import order_columns, rate_of
@@ -149,16 +148,6 @@ def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tall
     prompts = selection_prompts([run.trajectory for run in runs if run.trajectory])
     seeds = np.repeat([run.seed for run in runs], [len(change) for change in changes])
     return tally(np.concatenate(changes), prompts, seeds)
-
-
-def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float, bool]:
-    """The mean of `greedy_changes` with its 95 % interval over prompts and seeds together; NaN below MIN_SEEDS.
-
-    Last, whether the seeds' part of the interval is at its floor, as in `seeds.Component`.
-    """
-    change = greedy_changes(runs, origin)
-    half, component = across_seeds(change)
-    return change.rate, change.rate - half, change.rate + half, component.floored
 
 
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from shown import problems
+from shown import blocks, problems
 from synthetic_records import separation_record
 
 from analysis.claims.claim_list import all_claims
 from analysis.claims.evidence import Evidence, knowledge_level
-from analysis.claims.quality import late_change
 from analysis.claims.rules import Result
+from analysis.experiments.overoptimisation import OVEROPTIMISATION
 from analysis.records.read import Records
+from analysis.tables.training.courses import GREEDY, SAMPLED
 from cme.records import (
     Accuracy,
     CheckpointResult,
@@ -262,41 +263,38 @@ def test_a_ladder_of_verifiers(runs: Runs) -> None:
     assert {name: knowledge_level(name) for name in levels} == levels
 
 
-def with_quality(run: RunRecord, early: float, late: float) -> RunRecord:
-    """A run of 40 steps whose quality is `early` about a quarter of the way, `late` over the last tenth, else 0."""
-    quality: list[float | None] = [0.0] * 40
-    quality[8:12], quality[36:] = [early] * 4, [late] * 4
-    return replace(run, history={"step": [float(i) for i in range(1, 41)], "quality": quality})
+def with_quality(run: RunRecord, *levels: float | None) -> RunRecord:
+    """A run with this sampled quality in each block of 20 steps."""
+    quality = blocks(*levels)
+    steps: list[float | None] = [float(i) for i in range(1, len(quality) + 1)]
+    return replace(run, history={"step": steps, "quality": quality})
 
 
-def test_over_optimisation_is_a_fall_of_true_quality(runs: Runs) -> None:
-    name = "no over-optimisation"
+def test_over_optimisation_is_a_fall_of_true_quality_from_its_peak(runs: Runs) -> None:
+    name = "no over-optimisation, sampled"
 
     def long(*lates: float, **fields: Any) -> list[RunRecord]:
         made = runs(50, seeds=len(lates), **fields)
-        return [with_quality(run, 0.5, late) for run, late in zip(made, lates, strict=True)]
+        return [with_quality(run, 0.3, 0.5, late) for run, late in zip(made, lates, strict=True)]
 
     truth = long(0.59, 0.6, 0.61, **TRUTH)
-    [run] = long(0.7)
-    assert late_change(run) == pytest.approx(0.2)
-    rose = judged(name, long(0.69, 0.7, 0.71), truth)
-    assert outcome(rose) == ("reproduced", [0.2])
-    assert rose.parts[0].lo == pytest.approx(0.2 - T2 * 0.01 / 3**0.5)
-    fallen = long(0.29, 0.3, 0.31)
-    assert outcome(judged(name, fallen, truth)) == ("not reproduced", [-0.2])
-    assert outcome(judged(name, fallen)) == (UNTESTED, [-0.2])  # is it the reward, or any training?
-    falls_too = judged(name, fallen, long(0.29, 0.3, 0.31, **TRUTH))
-    assert (
-        falls_too.verdict == UNTESTED and "falls with the ground truth too" in falls_too.parts[0].insensitive
-    )
-    assert judged(name, long(0.69, 0.71), truth).verdict == "undecided"  # two seeds
-    assert judged(name, long(0.1, 0.5, 0.9), truth).verdict == "undecided"  # too wide
-    unmeasured = replace(run, history={"step": run.history["step"], "quality": [None] * 40})
-    assert outcome(judged(name, [unmeasured])) == (UNTESTED, [])
-    for level in (0.5, 0.97):  # perfect from an eighth of the training on: it cannot rise any more
-        perfect = {"step": run.history["step"], "quality": [level] * 5 + [1.0] * 35}
-        every = [replace(run, history=perfect) for run in (*runs(50), *runs(50, **TRUTH))]
-        assert judged(name, every).sides == ["supports"]
+    assert outcome(judged(name, long(0.69, 0.7, 0.71), truth)) == ("reproduced", [0.0])  # the peak is the end
+    slightly = judged(name, long(0.47, 0.48, 0.49), truth)
+    assert outcome(slightly) == ("reproduced", [-0.02])
+    assert slightly.parts[0].lo == pytest.approx(-0.02 - T2 * 0.01 / 3**0.5)
+    fallen = long(0.39, 0.4, 0.41)  # by 0.1, although they are better than they were at first
+    assert outcome(judged(name, fallen, truth)) == ("not reproduced", [-0.1])
+    assert outcome(judged(name, fallen)) == (UNTESTED, [-0.1])  # is it the reward, or any training?
+    falls_too = judged(name, fallen, long(0.39, 0.4, 0.41, **TRUTH))
+    assert falls_too.verdict == UNTESTED
+    assert falls_too.parts[0].insensitive.startswith("the ground truth does not pass the same test: -0.100 [")
+    assert judged(name, long(0.39, 0.41), truth).verdict == "undecided"  # two seeds
+    assert judged(name, long(0.1, 0.3, 0.5), truth).verdict == "undecided"  # too wide
+    for levels in ((None, None), ()):  # not measured, and no whole block
+        unmeasured = [with_quality(run, *levels) for run in (*runs(50), *runs(50, **TRUTH))]
+        assert outcome(judged(name, unmeasured)) == (UNTESTED, [])
+    perfect = [with_quality(run, 0.5, 1.0, 1.0) for run in (*runs(50), *runs(50, **TRUTH))]
+    assert judged(name, perfect).sides == ["supports"]  # it cannot rise any more
 
 
 def with_checkpoints(run: RunRecord, *levels: float) -> RunRecord:
@@ -307,22 +305,33 @@ def with_checkpoints(run: RunRecord, *levels: float) -> RunRecord:
 
 
 def test_greedy_responses_can_be_over_optimised_where_samples_are_not(runs: Runs) -> None:
-    def saved(quality: float, levels: tuple[float, ...], **fields: Any) -> list[RunRecord]:
+    def saved(levels: tuple[float, ...], **fields: Any) -> list[RunRecord]:
         return [
-            with_checkpoints(with_quality(run, 0.5, quality), 0.1, 0.8, 0.9, 0.7, late)
+            with_checkpoints(with_quality(run, 0.5, 0.6), 0.1, 0.7, 0.8, 0.7, late)
             for run, late in zip(runs(50, seeds=3, **fields), levels, strict=True)
         ]
 
-    found = judged(
-        "no over-optimisation", saved(0.6, (0.49, 0.5, 0.51)), saved(0.6, (0.8, 0.81, 0.82), **TRUTH)
-    )
-    assert outcome(found) == ("not reproduced", [0.1, -0.3])  # greedy: since step 10, a quarter of 40
-    sampled, greedy = found.parts
-    assert found.sides == ["supports", "contradicts"]
-    assert sampled.name.endswith(": sampled") and greedy.name.endswith(": greedy")
+    made = saved((0.49, 0.5, 0.51)), saved((0.8, 0.81, 0.82), **TRUTH)
+    assert outcome(judged("no over-optimisation, sampled", *made)) == ("reproduced", [0.0])
+    found = judged("no over-optimisation, greedy", *made)
+    assert outcome(found) == ("not reproduced", [-0.3])  # since step 20
+    [greedy] = found.parts
     assert greedy.hi == pytest.approx(-0.3 + T2 * 0.01 / 3**0.5)
     assert greedy.freedom == pytest.approx(2)  # all prompts are alike, so only the seeds differ
     assert (greedy.prompts, greedy.seeds, greedy.scope) == (40, 3, "prompts, seeds")
+
+
+def test_the_claims_about_over_optimisation_test_what_its_table_shows(runs: Runs) -> None:
+    rng = np.random.default_rng(0)
+    made = [
+        with_checkpoints(with_quality(run, *rng.random(5)), *rng.random(5))
+        for run in (*runs(50, seeds=4), *runs(50, seeds=4, **TRUTH))
+    ]
+    [view] = OVEROPTIMISATION.views(made)
+    for responses in (SAMPLED, GREEDY):
+        [part] = judged(f"no over-optimisation, {responses}", made).parts
+        fall = next(course["fall"] for course in view.of(responses) if course["label"] == "CME")
+        assert (-part.value, -part.hi, -part.lo) == pytest.approx(tuple(fall))
 
 
 @pytest.mark.parametrize("name", ["mathematics improves", "whichever verifier"])
@@ -439,21 +448,17 @@ def test_accuracy_pools_the_seeds_of_builds_and_pairs_each_with_its_own_untraine
     assert (part.seeds, part.scope) == (3, "prompts, seeds, builds") and part.freedom == pytest.approx(39)
 
 
-def test_late_greedy_quality_pools_builds_and_has_the_freedom_of_prompts_and_seeds(runs: Runs) -> None:
+def test_the_fall_of_greedy_quality_pools_builds_and_has_the_freedom_of_prompts_and_seeds(runs: Runs) -> None:
     """Quality falls by 0.1 on half of the prompts, in both builds and all seeds alike."""
     made = []
     for build in (0, 1):
         for run in runs(50, seeds=3):
-            sampled = with_quality(run, 0.5, 0.5)
             late = [[0.5] * 40, [0.5] * 40, [0.4] * 20 + [0.5] * 20]
             path = [CheckpointResult(10 * (i + 1), [[0.5]] * 40, level, {}) for i, level in enumerate(late)]
-            course = Trajectory("oracle", [f"s{i}" for i in range(40)], [0.5] * 40, path)
-            made.append(
-                replace(
-                    sampled, trajectory=course, run_id=f"{run.run_id}-{build}", seed=run.seed + 100 * build
-                )
-            )
-    greedy = judged("no over-optimisation", made).parts[1]
+            course = Trajectory("oracle", [f"s{i}" for i in range(40)], [0.3] * 40, path)
+            run_id, seed = f"{run.run_id}-{build}", run.seed + 100 * build
+            made.append(replace(run, trajectory=course, run_id=run_id, seed=seed))
+    [greedy] = judged("no over-optimisation, greedy", made).parts
     over_prompts = stats.ttest_1samp([-0.1] * 20 + [0.0] * 20, 0).confidence_interval(0.95)
     assert (greedy.value, greedy.lo, greedy.hi) == pytest.approx((-0.05, over_prompts.low, over_prompts.high))
     assert greedy.seeds == 3 and greedy.freedom == pytest.approx(39)

@@ -11,12 +11,13 @@ from scipy import stats
 
 from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.metrics import win_rate
+from analysis.stats.seeds import across_seeds
 from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
 from analysis.tables.training.trajectory import (
     collapse_of,
     fall_after_peak,
-    greedy_change,
+    greedy_changes,
     greedy_quality,
     trajectory_frame,
     trajectory_table,
@@ -220,12 +221,19 @@ def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) 
     return replace(make_record(seed=seed), trajectory=Trajectory("oracle", prompts, start, path))
 
 
+def change_over_seeds(runs: list[RunRecord], origin: dict[str, int]) -> tuple[float, float, float, bool]:
+    """The mean change of greedy quality with its interval over prompts and seeds, and whether that is at its floor."""
+    change = greedy_changes(runs, origin)
+    half, error = across_seeds(change)
+    return change.rate, change.rate - half, change.rate + half, error.floored
+
+
 def test_equal_seeds_have_the_paired_interval_over_prompts(make_record: Any) -> None:
     rng = np.random.default_rng(0)
     early, late = rng.random(20).tolist(), rng.random(20).tolist()
     runs = [saved(make_record, seed, [0.0] * 20, early, late) for seed in range(3)]
     expected = stats.ttest_rel(late, early).confidence_interval(0.95)
-    value, lo, hi, _ = greedy_change(runs, {run.run_id: 10 for run in runs})
+    value, lo, hi, _ = change_over_seeds(runs, {run.run_id: 10 for run in runs})
     assert (value, lo, hi) == pytest.approx((np.mean(late) - np.mean(early), expected.low, expected.high))
 
 
@@ -243,17 +251,17 @@ def test_different_seeds_widen_the_interval_and_each_has_its_origin(make_record:
     half = np.hypot(
         stats.t.ppf(0.975, 19) * by_prompt.std(ddof=1) / 20**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
     )
-    value, lo, hi, floored = greedy_change(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
+    value, lo, hi, floored = change_over_seeds(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
     assert (value, lo, hi) == pytest.approx((gained.mean(), gained.mean() - half, gained.mean() + half))
     assert not floored, "the seeds differ by more than the residual explains"
-    assert np.isnan(greedy_change(runs[:2], {run.run_id: 10 for run in runs})[1])
+    assert np.isnan(change_over_seeds(runs[:2], {run.run_id: 10 for run in runs})[1])
 
 
 def test_seeds_that_differ_by_less_than_the_residual_explains_are_at_the_floor(make_record: Any) -> None:
     later = np.random.default_rng(2).random((3, 20))
     later += later.mean() - later.mean(axis=1, keepdims=True)  # all seeds have the same mean
     runs = [saved(make_record, seed, [0.0] * 20, [0.0] * 20, own) for seed, own in enumerate(later.tolist())]
-    assert greedy_change(runs, {run.run_id: 10 for run in runs})[3]
+    assert change_over_seeds(runs, {run.run_id: 10 for run in runs})[3]
 
 
 def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record: Any) -> None:
