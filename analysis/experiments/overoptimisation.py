@@ -275,7 +275,8 @@ OVEROPTIMISATION = Experiment(
         "off; over-optimisation means that true quality first rises and then falls from its peak while the reward "
         "keeps rising (Gao et al. 2023). The fall from the peak is the test: a reward is over-optimised if the 95 % "
         f"intervals over seeds of the rise to the peak and of the fall from it lie above {MARGIN}; it degrades if "
-        "quality falls without such a rise, as with a random reward; otherwise no fall is shown. The test is made on "
+        "quality falls without such a rise, as with a random reward; it does not fall if the interval of the fall lies "
+        "below the margin; otherwise the test decides nothing. The test is made on "
         "the completions sampled in training and, if checkpoints were saved, on their greedy responses: the responses "
         "that a user sees can get worse while the training samples look level."
     ),

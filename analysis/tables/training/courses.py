@@ -24,7 +24,8 @@ SAMPLED, GREEDY = "sampled", "greedy"
 DIRECTIONS = {
     "falls": "rises and then falls from its peak (over-optimisation) with",
     "degrades": "falls without a rise before it with",
-    "no fall": "shows no fall from its peak with",
+    "no fall": f"does not fall by more than {MARGIN} from its peak with",
+    "undecided": f"may or may not fall by more than {MARGIN} from its peak (not decided) with",
     "unknown": "cannot be judged (too few seeds, or no true quality) with",
 }
 Course = dict[str, Any]
@@ -122,10 +123,12 @@ def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
 
 def direction(course: Course) -> str:
     """The final direction of a method's true quality: a key of DIRECTIONS."""
-    fall, rise = (course.get(name, UNKNOWN).lo for name in ("fall", "rise_to_peak"))
-    if fall > MARGIN:
-        return "falls" if rise > MARGIN else "degrades"
-    return "unknown" if isnan(fall) else "no fall"
+    fall, rise = (course.get(name, UNKNOWN) for name in ("fall", "rise_to_peak"))
+    if isnan(fall.lo):
+        return "unknown"
+    if fall.lo > MARGIN:
+        return "falls" if rise.lo > MARGIN else "degrades"
+    return "no fall" if fall.hi < MARGIN else "undecided"
 
 
 def summary(courses: Sequence[Course]) -> str:
