@@ -288,23 +288,25 @@ def test_random_weights_come_first_and_the_others_by_own_quality_or_knowledge(gr
 
 
 @pytest.mark.parametrize(
-    ("start", "instruct", "verdict"),
+    ("start", "instruct", "text"),
     [
+        ([30, 31, 32], [30, 30, 30], "above 0 with 3 of 3 verifiers, without random weights."),
+        ([30, 31, 32], [10, 20, 5], "above 0 with 2 of 3 verifiers, without random weights."),
         (
-            [30, 31, 32],
+            [0, 1, 0],
             [30, 30, 30],
-            "is supported here: the interval of the change lies above 0 with 3 of 3",
+            "with 2 of 3 verifiers, without random weights, below 0 with Untrained generator.",
         ),
-        ([30, 31, 32], [10, 20, 5], "is not supported: the interval of the change lies above 0 with 2 of 3"),
-        ([0, 1, 0], [30, 30, 30], "is refuted here: the interval of the change lies above 0 with 2 of 3"),
-        ([30, 31], [30, 30, 30], "is not testable: fewer than 3 runs per side"),
+        ([30, 31], [30, 30, 30], "it is unknown with Untrained generator: fewer than 3 seeds."),
     ],
 )
-def test_whichever_verifier(graded_under: Under, start: list[int], instruct: list[int], verdict: str) -> None:
-    """Random weights, with which accuracy falls, are no part of the claim."""
+def test_the_change_with_each_verifier_is_told_without_a_verdict(
+    graded_under: Under, start: list[int], instruct: list[int], text: str
+) -> None:
+    """Random weights, with which accuracy falls, do not count."""
     right = {"random": [0, 0, 1], "start": start, "gemma_instruct": instruct, "qwen": [30, 30, 31]}
-    text = every_verifier(math_outcomes(graded_under, **right))
-    assert verdict in text and ("below 0 with Untrained generator" in text) == ("refuted" in verdict)
+    note = every_verifier(math_outcomes(graded_under, **right))
+    assert text in note and "supported" not in note and "refuted" not in note
 
 
 @pytest.mark.parametrize(
