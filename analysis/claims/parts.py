@@ -131,7 +131,8 @@ def add_builds(parts: Sequence[Part]) -> list[Part]:
     """The parts with the spread between builds of the same checkpoints in their intervals.
 
     The variance between builds is estimated from all parts with several builds together, without subtracting the
-    sampling error in it, so it is rather too large than too small. Parts are unchanged if there is none with several.
+    sampling error in it, so it is rather too large than too small. A part with one build takes the same variance, so it
+    generalises over builds too. Parts are unchanged if there is none with several.
     """
     several = [part.by_build for part in parts if len(part.by_build) > 1]
     freedom = sum(len(values) - 1 for values in several)

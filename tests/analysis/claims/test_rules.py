@@ -169,6 +169,22 @@ def test_builds_add_the_spread_between_checkpoints() -> None:
     assert (one_build.lo, one_build.scope) == (60, "prompts")  # nothing to estimate it from
     single = add_builds([*parts, part(60, 66, by_build=(63.0,))])[-1]
     assert single.hi - single.value == pytest.approx(np.hypot(3, reach * np.sqrt(2)))
+    assert single.scope == "prompts, builds"  # it takes the variance of the others
+
+
+def test_a_comparison_with_one_build_covers_other_builds() -> None:
+    """Builds differ by SD 4 around a true value of 0, estimates by SD 2 around each build."""
+    rng, covered = np.random.default_rng(2), []
+    for _ in range(500):
+        estimates = [rng.normal(rng.normal(0, 4, builds), 2) for builds in (2, 2, 2, 2, 2, 1)]
+        parts = [
+            part(own.mean() - half, own.mean() + half, by_build=tuple(own.tolist()))
+            for own in estimates
+            for half in [1.984 * 2 / len(own) ** 0.5]
+        ]
+        covered.append([one.lo < 0 < one.hi for one in (parts[-1], add_builds(parts)[-1])])
+    alone, widened = np.mean(covered, axis=0)
+    assert alone < 0.75 and 0.93 < widened < 0.99
 
 
 def test_reasons_count_the_comparisons_and_name_missing_ones() -> None:
