@@ -134,10 +134,11 @@ def verdicts_frame(records: Sequence[RunRecord], by_order: bool = False) -> pd.D
     return collected.assign(judge=collected["of_judge"]).drop(columns="of_judge")
 
 
-def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+def history_frame(records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row per run and training step: the columns of `RunRecord.history`, NaN if unmeasured.
 
-    `reward` is the name of the trained reward, `reward_value` its measured value.
+    `reward` is the name of the trained reward, `reward_value` its measured value. `labels` gives the runs' methods by
+    run id, by default `method_names`.
     """
 
     def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
@@ -146,7 +147,9 @@ def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         columns = [measured.get(name, unmeasured) for name in HISTORY]
         return ((run.stopped is not None, *row) for row in zip(*columns, strict=True))
 
-    return _collect(records, ("stopped", *HISTORY), rows, {"stopped": bool} | dict.fromkeys(HISTORY, float))
+    return _collect(
+        records, ("stopped", *HISTORY), rows, {"stopped": bool} | dict.fromkeys(HISTORY, float), labels
+    )
 
 
 def method_rewards(frame: pd.DataFrame) -> dict[str, str]:
@@ -181,12 +184,15 @@ def _collect(
     columns: Sequence[str],
     rows: Callable[[RunRecord], Iterable[tuple[Any, ...]]],
     types: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The rows of all records, each behind the identity of its run; a column without a type is text.
 
+    `labels` gives the runs' methods by run id, by default `method_names`.
+
     Text is of type object, since a model can emit half a surrogate pair, which Arrow's strings cannot hold.
     """
-    names = method_names(records)
+    names = labels or method_names(records)
     collected = []
     for record in records:
         identity = run_identity(record, names).values()

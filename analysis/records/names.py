@@ -73,6 +73,8 @@ NEUTRAL = (
     *("judge.usd_per_million_input", "judge.usd_per_million_output", "judge.max_calls", "judge.max_usd"),
     *("judge.concurrency", "judge.timeout", "judge.retries"),
 )
+AFTER_TRAINING = ("judge.", "evaluation.", "scoring.", "selection.", "capabilities.", "data.eval_prompts")
+"""Fields, by their beginnings, that do not change the training itself."""
 ABSENT = "absent"
 WEIGHTS = ("reward.weights.",)
 GRANULARITY = {"sequence": "", "token": "dense"}
@@ -190,6 +192,25 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
             ]
             name = reward_or_label(run) if raw or run.scale == "imported" else reward_name(run)
             names[run.run_id] = add_details(name, [detail for detail in details if detail])
+    return names
+
+
+def training_names(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Name of each run's method by run id for training curves, which runs with different judges can share.
+
+    It is that of `method_names`, which compares runs with one judge. Where runs with different judges were trained in
+    different ways, brackets hold their verifier if it differs, and their judge if they still differ.
+    """
+    names = method_names(records)
+    for runs in group_by(records, lambda run: (run.scale, names[run.run_id])).values():
+        places = group_by(runs, attrgetter("family", "regime")).values()
+        several_verifiers = any(len(set(map(verifier_of, place))) > 1 for place in places)
+        alike = group_by(runs, lambda run: (run.family, run.regime, verifier_of(run))).values()
+        several_trainings = any(not field.startswith(AFTER_TRAINING) for field in varied_fields(alike))
+        for run in runs:
+            details = [verifier_of(run)] if several_verifiers else []
+            details += [f"judge: {judge_label(run.judge)}"] if several_trainings else []
+            names[run.run_id] = add_details(names[run.run_id], details)
     return names
 
 

@@ -14,7 +14,7 @@ from analysis.figures.overview import build_figures
 from analysis.figures.win_rates import controls_of, main_plot
 from analysis.records.builds import seed_names
 from analysis.records.frames import history_frame
-from analysis.records.names import judge_label, sort_names
+from analysis.records.names import judge_label, sort_names, training_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.records.read import Records, load_all
 from analysis.report.pairs import pack_pairs
@@ -158,7 +158,7 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int,
         "headlines": write_results(by_judge, out),
         "results": [table for table in tables if table not in evidence],
         "evidence": evidence,
-        "images": write_images(build_figures(cells, history_frame(records)), out),
+        "images": write_images(build_figures(cells, history_frame(records, training_names(records))), out),
         "notes": block_notes(records),
         "provenance": provenance_of(records),
     }

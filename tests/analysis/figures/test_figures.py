@@ -13,7 +13,7 @@ from analysis.figures.overview import build_figures, family_plot
 from analysis.figures.paths import overoptimisation_plots
 from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
-from analysis.records.names import REWARDS
+from analysis.records.names import REWARDS, training_names
 from analysis.tables.cells import build_cells
 from analysis.tables.judging.controlled import controlled_cells
 
@@ -61,6 +61,20 @@ def test_curve_is_the_mean_over_smoothed_seeds_and_band_their_range(make_record)
     assert curve["mean"].to_numpy() == pytest.approx(np.mean(smooth, axis=0))
     assert curve["low"].to_numpy() == pytest.approx(np.min(smooth, axis=0))
     assert curve["high"].to_numpy() == pytest.approx(np.max(smooth, axis=0))
+
+
+def test_runs_of_two_verifiers_are_two_curves_of_the_lengths_that_each_has(make_record):
+    old = make_record(verifier="gemma", judge="reference_similarity", steps=16)
+    old = replace(old, history=old.history | {"length": [20.0] * 16})
+    new = make_record(verifier="olmo", steps=40)
+    new = replace(new, history=new.history | {"length": [60.0] * 40})
+    records = [old, new]
+    history = add_derived_columns(history_frame(records, training_names(records)))
+    figure = family_plot(history, "qwen").figure
+    [lengths] = [axes for axes in figure.axes if axes.get_ylabel().startswith("length")]
+    drawn = {len(line.get_xdata()): set(line.get_ydata()) for line in lengths.lines}
+    assert drawn == {16: {20.0}, 40: {60.0}}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CME (Gemma)", "CME (OLMo)"]
 
 
 def test_a_stopped_run_is_crossed_where_it_ended(make_record):

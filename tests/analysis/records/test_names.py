@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from analysis.records.names import REGIMES, REWARDS, method_names, result_settings, sort_names, verifier_of
+from analysis.records.names import (
+    REGIMES,
+    REWARDS,
+    method_names,
+    result_settings,
+    sort_names,
+    training_names,
+    verifier_of,
+)
 
 
 def names(*records, raw=False):
@@ -102,6 +110,23 @@ def test_a_verifier_that_depends_on_the_generator_is_named_by_its_checkpoint(mak
     assert verifier_of(run) == "smollm2-135m-instruct"
     hub = replace(run, verifier_checkpoint="HuggingFaceTB/SmolLM2-135M")
     assert (verifier_of(hub), verifier_of(make_record())) == ("SmolLM2-135M", "Gemma")
+
+
+def test_trainings_under_different_judges_are_named_by_what_differs(make_record):
+    old = make_record(family="smollm2", verifier="gemma", judge="reference_similarity")
+    new = make_record(family="smollm2", verifier="olmo", judge="oracle")
+    assert names(old, new) == ["CME", "CME"]
+    assert list(training_names([old, new]).values()) == ["CME (Gemma)", "CME (OLMo)"]
+
+    short, long = ({"trainer": {"max_steps": steps}} for steps in (16, 40))
+    runs = [make_record(judge="reference_similarity", config=short), make_record(judge="oracle", config=long)]
+    labels = ["CME (judge: reference similarity)", "CME (judge: oracle)"]
+    assert list(training_names(runs).values()) == labels
+
+
+def test_one_training_under_two_judges_has_one_name(make_record):
+    runs = [make_record(judge=judge, config={"judge": {"name": judge}}) for judge in ("oracle", "local")]
+    assert list(training_names(runs).values()) == ["CME", "CME"]
 
 
 def test_known_names_come_first():
