@@ -30,9 +30,9 @@ from analysis.records.names import SHOWN, reward_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
 from analysis.stats.seeds import MIN_SEEDS, SeedSpread
-from analysis.tables.cell_tables import CONTROL_COLUMNS, difference_entry
+from analysis.tables.cell_tables import CONTROL_COLUMNS
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Column, Table, build_table, format_p_value
+from analysis.tables.render import Column, Entry, Estimate, Table, build_table, format_p_value
 from analysis.tables.training.trajectory import collapse_of, steps_text, trajectory_frame
 
 MARGIN = 5.0
@@ -62,6 +62,16 @@ def ending(row: MethodRow) -> str:
     if row.cell.stopped:
         texts.append(f"{len(row.cell.stopped)} of {len(row.runs)} stopped")
     return "; ".join(texts) or "-"
+
+
+def against_cme(row: MethodRow) -> Entry:
+    """The difference of a cell's win rate from CME's, such as +5.2 [1.1, 9.3]."""
+    if row.contrast is None:
+        return Entry("-")
+    change, _ = row.contrast
+    lo, hi, _ = change.widest
+    bold = interval_excludes(lo, hi, 0, change.prompts, decimals=1)
+    return Entry(Estimate(change.difference, lo, hi).text(1), bold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,15 +188,16 @@ REWARDS = Experiment(
             P_VALUE,
             MethodColumn(
                 "against CME",
-                lambda row: difference_entry(row.contrast[0]) if row.contrast else "-",
-                "Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
-                "over prompts excludes no difference. Where a method has another verifier than CME, the difference "
+                against_cme,
+                "Against CME: difference of the win rates in percentage points, paired by prompt, with the 95 % "
+                f"interval over prompts and seeds, below {MIN_SEEDS} seeds over prompts alone. Bold: it excludes no "
+                "difference, without correction. Where a method has another verifier than CME, the difference "
                 "contains that of the verifiers.",
             ),
             MethodColumn(
                 "p (Holm) against CME",
                 lambda row: format_p_value(row.contrast[1]) if row.contrast else "-",
-                "p (Holm) against CME: test of no difference from CME, corrected over this table.",
+                "p (Holm) against CME: the test behind that interval, of no difference, corrected over this table.",
             ),
             SCORE,
             *CONTROL_COLUMNS,

@@ -57,6 +57,13 @@ class Contrast:
         error = (self.across_seeds_hi - self.across_seeds_lo) / (2 * t_quantile(LEVEL, self.freedom))
         return t_p_value(self.difference / error, self.freedom) if error else nan
 
+    @property
+    def widest(self) -> tuple[float, float, float]:
+        """Bounds and p-value over prompts and training seeds; below `MIN_SEEDS`, over prompts alone."""
+        if isnan(self.across_seeds_lo):
+            return self.lo, self.hi, self.p
+        return self.across_seeds_lo, self.across_seeds_hi, self.across_seeds_p
+
 
 def contrast(one: Tally, other: Tally) -> Contrast:
     """The win rate of `one` minus that of `other`, on the prompts that both have scored."""

@@ -185,7 +185,7 @@ def build_contrasts(
     """Compare each cell with its `baseline`, or else with the first method of `reward`, of the same setting.
 
     They are compared on the builds that both have. Returns the cell, the cell that it is compared with, their contrast,
-    and its p-value corrected by Holm over all.
+    and its p-value, that of `Contrast.widest`, corrected by Holm over all.
     """
     comparisons = []
     for cell in cells:
@@ -196,7 +196,7 @@ def build_contrasts(
         if methods and cell.method != methods[0]:
             against = next(other for other in others if other.method == methods[0])
             comparisons.append((cell, against, contrast(*on_common_builds(cell.tally, against.tally))))
-    adjusted = holm_adjusted(np.array([difference.p for _, _, difference in comparisons]))
+    adjusted = holm_adjusted(np.array([difference.widest[2] for _, _, difference in comparisons]))
     return [(*comparison, float(p)) for comparison, p in zip(comparisons, adjusted, strict=True)]
 
 

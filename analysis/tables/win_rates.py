@@ -211,7 +211,8 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         "Difference: win rate minus that of the other method, in percentage points, on the prompts and builds of "
         "both, with the paired 95 % CI over prompts. Across seeds: the CI over seeds and prompts together, "
         f"[n/a] below {MIN_SEEDS} seeds.",
-        "p (Holm): test of no difference over prompts, corrected over this table.",
+        "p (Holm): test of no difference over seeds and prompts together, over prompts alone where the interval across "
+        "seeds is [n/a]; corrected over this table.",
         "Improvement: the probability that on a random prompt a random seed gets more points than one of the other "
         "method, equal points counting half.",
     ]

@@ -136,6 +136,30 @@ def test_rewards_are_compared_with_cme_and_corrected(make_record: Any) -> None:
     assert corrected["CME"] == "-"
 
 
+def test_with_three_seeds_the_difference_from_cme_is_tested_over_prompts_and_seeds(
+    trained: Callable[..., list[RunRecord]],
+) -> None:
+    """Seeds that differ far more than prompts; with two of them, only prompts count."""
+    for seeds in (3, 2):
+        runs = [*trained("cme", 36, seeds=seeds), *trained("random", 16, seeds=seeds)]
+        for seed, run in enumerate(trained("reverse_kl", 20, seeds=seeds)):
+            better = trained("reverse_kl", (12, 25, 32)[seed])[seed]
+            runs.append(replace(run, verdicts=better.verdicts))
+        contrasts = build_contrasts(REWARDS.views(runs)[0].cells)
+        [(change, p)] = [(change, p) for cell, _, change, p in contrasts if cell.reward == "reverse_kl"]
+        [row] = [row for row in rewards_rows(runs) if row[2] == "Reverse KL"]
+        wide = seeds == 3
+        lo, hi = (change.across_seeds_lo, change.across_seeds_hi) if wide else (change.lo, change.hi)
+        assert row[6] == f"{change.difference:+.1f} [{lo:.1f}, {hi:.1f}]"
+        assert change.p < 0.001 and (p > 0.05) == wide
+        if wide:
+            assert (
+                p == pytest.approx(change.across_seeds_p)
+                and change.across_seeds_lo < 0 < change.across_seeds_hi
+            )
+            assert row[7] == f"{p:.3f}"
+
+
 def test_rewards_report_how_a_training_ended(make_record: Any) -> None:
     path = [
         CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
