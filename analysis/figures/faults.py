@@ -1,13 +1,14 @@
 """Faults of the responses as stacked bars: a panel per regime, a bar for each method, the untrained model on top."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import RC, WIDTH, Plot, Style, add_legend
+from analysis.figures.style import RC, SPARE_COLOURS, WIDTH, Plot, Style, add_legend
 from analysis.figures.win_rates import builds_note
 from analysis.records.frames import method_rewards
 from analysis.records.names import REGIMES, method_names, regime_name, sort_names
@@ -32,9 +33,10 @@ COLOURS = {
     "repetition": "#0072B2",
     "unasked": "#F0E442",
     "unfinished": "#9A9A9A",
+    "some_unmet": "#FDAE6B",
+    "all_unmet": "#8C2D04",
 }
-OTHER = "#444444"
-"""Colour of a fault without one of its own."""
+"""Colours of the known faults; others take spare ones."""
 
 
 def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
@@ -42,20 +44,21 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
     scale = runs[0].scale
     frame = over_families(fault_frame(runs))
     frame = frame[frame["topic"] == "fault"]
-    faults = sort_names(frame["measure"], FAULTS)
+    spare = cycle(SPARE_COLOURS)
+    colours = {fault: COLOURS.get(fault) or next(spare) for fault in sort_names(frame["measure"], FAULTS)}
     rows = [UNTRAINED, CUT, *method_rewards(frame)]
     regimes = sort_names(frame["regime"], REGIMES)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
         for axes, regime in zip(panels, regimes, strict=True):
-            draw_shares(axes, frame[frame["regime"] == regime], rows, faults)
+            draw_shares(axes, frame[frame["regime"] == regime], rows, colours)
             axes.set_title(regime_name(regime))
             axes.set_xlabel("responses (%)")
         panels[0].set_yticks(range(len(rows)), rows)
         panels[0].invert_yaxis()
         figure.suptitle(f"Main fault of the responses by reward (scale: {scale})")
-        squares = {measure_name(fault): Style(COLOURS.get(fault, OTHER), "s") for fault in faults}
+        squares = {measure_name(fault): Style(colour, "s") for fault, colour in colours.items()}
         add_legend(figure, {}, squares)
     names = method_names(runs)
     caption = (
@@ -67,14 +70,13 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
     return [Plot(f"faults-{slug(scale)}", caption, figure)]
 
 
-def draw_shares(axes: Axes, frame: pd.DataFrame, rows: Sequence[str], faults: Sequence[str]) -> None:
-    """One regime's stacked bars."""
+def draw_shares(axes: Axes, frame: pd.DataFrame, rows: Sequence[str], colours: Mapping[str, str]) -> None:
+    """One regime's stacked bars, in these colours of faults."""
     shares = {UNTRAINED: side_means(frame, "start"), CUT: side_means(frame, "cut_start")}
     shares |= {str(method): side_means(own, "policy") for method, own in frame.groupby("method")}
     left = [0.0] * len(rows)
-    for fault in faults:
+    for fault, colour in colours.items():
         widths = [shares.get(row, {}).get(fault, 0.0) for row in rows]
-        colour = COLOURS.get(fault, OTHER)
         axes.barh(range(len(rows)), widths, left=left, height=0.7, color=colour, label=measure_name(fault))
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_xlim(0, 100)

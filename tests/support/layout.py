@@ -1,4 +1,4 @@
-"""Faults of a figure that its data do not show: raw markup, overlapping or cut labels, panels too small to read."""
+"""Faults of a figure that its data do not show: raw markup, bad labels, ambiguous legends, panels too small to read."""
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from analysis.figures.style import RC
@@ -26,6 +27,7 @@ def layout_faults(figure: Figure) -> list[str]:
         renderer = canvas.get_renderer()
         return [
             *markup_faults(figure),
+            *legend_faults(figure),
             *canvas_faults(figure, renderer),
             *overlap_faults(figure, renderer),
             *(fault for axes in panels(figure) for fault in panel_faults(axes, renderer)),
@@ -47,6 +49,20 @@ def markup_faults(figure: Figure) -> Iterator[str]:
     for text in shown_texts(figure):
         if any(mark in text.get_text() for mark in MARKUP):
             yield f"raw markup: {text.get_text()!r}"
+
+
+def legend_faults(figure: Figure) -> Iterator[str]:
+    """Entries of a legend with lines that look the same."""
+    for legend in figure.legends:
+        for one, other in combinations(legend.legend_handles, 2):
+            if isinstance(one, Line2D) and isinstance(other, Line2D) and look_of(one) == look_of(other):
+                yield f"one look in the legend: {one.get_label()!r} and {other.get_label()!r}"
+
+
+def look_of(line: Line2D) -> tuple[Any, ...]:
+    """Everything that tells a legend's line from another."""
+    size = (line.get_markersize(), line.get_linewidth())
+    return (line.get_color(), line.get_markerfacecolor(), line.get_marker(), line.get_linestyle(), *size)
 
 
 def canvas_faults(figure: Figure, renderer: Any) -> Iterator[str]:

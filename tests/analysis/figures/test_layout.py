@@ -109,12 +109,15 @@ def test_every_kind_of_fault_is_found() -> None:
     sound.set_title(r"$\mathdefault{10^{-2}}$")
     small.text(3, 0.5, "far to the right")
     figure.supxlabel("steps")
-    figure.legend(handles=sound.plot([0, 1], label="a line"), loc="lower center")
+    labels = {"one more": "C1", "yet another": "C1", "a line": "C0"}
+    lines = [sound.plot([0, 1], color=colour, label=label)[0] for label, colour in labels.items()]
+    figure.legend(handles=lines, loc="lower center")
     faults = " ".join(layout_faults(figure))
     for fault in (
         "raw markup",
         "'another label' and 'one label'",
         "'steps' and 'a line'",
+        "one look in the legend: 'one more' and 'yet another'",
         "outside the canvas: 'far",
         "a panel of",
     ):

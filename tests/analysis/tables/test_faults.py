@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layout import layout_faults
 from scipy import stats
 
 from analysis.figures.faults import fault_plots
@@ -110,3 +111,15 @@ def test_the_bars_of_a_row_are_its_shares_and_add_up(make_record: Any) -> None:
         "incomplete": [100, 0, 25, 75],
         "unfinished": [0, 100, 0, 0],
     }
+
+
+def test_every_fault_has_a_colour_of_its_own(make_record: Any) -> None:
+    run = graded(make_record)
+    assert run.grades is not None
+    names = ("none", "some_unmet", "all_unmet", "new", "newer")
+    policy = [replace(grade, fault=names[i % 5]) for i, grade in enumerate(run.grades.policy)]
+    [plot] = fault_plots([replace(run, grades=replace(run.grades, policy=policy))])
+    bars = plot.figure.axes[0].containers
+    colours = {str(bar.get_label()): bar[0].get_facecolor() for bar in bars}  # type: ignore[union-attr, index]
+    assert len(set(colours.values())) == len(colours) == 7
+    assert layout_faults(plot.figure) == []
