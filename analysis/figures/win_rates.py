@@ -8,7 +8,7 @@ from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, method_styles, reward_style
 from analysis.records.grouping import group_by
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
-from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.cell_tables import method_key
@@ -57,12 +57,16 @@ def cell_dot(cell: Cell, row: str, style: Style) -> Dot:
 
 
 def score_dots(cell: Cell, row: str, style: Style) -> list[Dot]:
-    """The mean score of the policy's responses with the interval of its gain, and that of the untrained model's."""
+    """The mean score of the policy's responses with the interval of its gain, and that of the untrained model's.
+
+    The policy's is hollow if the gain's interval, as the tables print it, covers 0.
+    """
     if (change := cell.quality) is None:
         return []
     ends, path = (change.start + change.lo, change.start + change.hi), (change.start, change.policy)
     start = Dot(row, change.start, nan, nan, UNTRAINED, size=4.5)
-    return [start, Dot(row, change.policy, *ends, style, wide=path)]
+    hollow = not interval_excludes(change.lo, change.hi, 0, change.prompts, decimals=2)
+    return [start, Dot(row, change.policy, *ends, style, hollow=hollow, wide=path)]
 
 
 def score_panel(judge: str, dots: Sequence[Dot]) -> Panel:
@@ -75,7 +79,7 @@ def score_note(judge: str) -> str:
     """The sentence of a caption on the panel of scores."""
     return (
         f" Right: mean {score_name(judge)} of the untrained model's responses (gray) and of the policy's, joined by a "
-        "thin line; the bar at the latter is the 95 % interval of their paired difference."
+        "thin line; the bar at the latter is the 95 % interval of their paired difference. Filled: it excludes 0."
     )
 
 

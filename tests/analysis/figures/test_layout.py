@@ -28,7 +28,7 @@ from analysis.stats.metrics import win_rate
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.judging.controlled import controlled_cells
 from analysis.tables.separation import Separation
-from cme.records import RunRecord
+from cme.records import RunRecord, Verdict
 
 FAMILIES = ("gemma", "qwen")
 
@@ -235,3 +235,31 @@ def test_the_main_figure_shows_the_scores_of_its_controls(
         style = reward_style(reward)
         assert at(scores, style.colour, style.marker) == pytest.approx(sorted(expected))
     assert "(0 to 1)" in scores.get_xlabel()
+
+
+def test_a_score_that_shows_no_change_is_hollow(make_record: Callable[..., RunRecord]) -> None:
+    """Three policies on 40 prompts: one is as before, one is far better, and one is far better on too few prompts."""
+    changes = {"random": (0.0, 40), "ground_truth": (0.5, 40), "length": (0.5, 5)}
+    records = [
+        make_record(reward=reward, verdicts=scored(gain, prompts))
+        for reward, (gain, prompts) in changes.items()
+    ]
+    scores = panels(win_rate_plot(build_cells(records)).figure)[1]
+    faces = {
+        reward: {
+            line.get_markerfacecolor()
+            for line in scores.lines
+            if (line.get_color(), line.get_marker()) == (style.colour, style.marker)
+        }
+        for reward, style in ((reward, reward_style(reward)) for reward in changes)
+    }
+    filled = reward_style("ground_truth").colour
+    assert faces == {"random": {"white"}, "ground_truth": {filled}, "length": {"white"}}
+
+
+def scored(gain: float, prompts: int) -> list[Verdict]:
+    """Verdicts whose scores rise by `gain` plus a swing of 0.1 that cancels out over the prompts."""
+    return [
+        Verdict(f"p{i}", True, "tie" if not gain else "first", scores=(0.3 + gain + 0.1 * (-1) ** i, 0.3))
+        for i in range(prompts)
+    ]
