@@ -99,7 +99,7 @@ SINGLE_SEEDS = MethodColumn(
 P_VALUE = MethodColumn(
     "p (Holm)",
     lambda row: format_p_value(row.cell.p_holm),
-    "p (Holm): test of a true rate of 50 %, corrected over this table.",
+    "p (Holm): test of a true rate of 50 % over prompts, for these models, corrected over this table.",
 )
 SCORE = MethodColumn(
     "score: start → policy",

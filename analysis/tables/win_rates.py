@@ -160,7 +160,7 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
     notes = [
         "All but counts and p in percent. Worst cases: the win rate if all unscored verdicts were lost, or won. "
         "After the +: scored verdicts left out because their pair is unscored in the other order.",
-        "p (Holm): test of a true rate of 50 %, corrected over this table.",
+        "p (Holm): test of a true rate of 50 % over prompts, for these models, corrected over this table.",
         "Detectable: the distance from 50 % that so many prompts detect with 80 % power at 5 %, uncorrected.",
         "Consistent: pairs judged in both orders with the same verdict. "
         "First won: decided verdicts for the response shown first; 50 without position bias.",

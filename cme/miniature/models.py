@@ -117,7 +117,7 @@ RECIPES = {
 }  # fmt: skip
 WEAK = ("verifier_85", "verifier_70", "verifier_50")
 STEPS = {("qwen", "verifier"): 1800, ("llama", "verifier"): 1800}
-"""Steps where a family needs more than the recipe states, until both its verifiers have 0.97 outside their blind spots."""
+"""Steps of a family that needs more than the recipe states until its verifiers have 0.97 outside blind spots."""
 
 
 def checkpoint_names() -> list[str]:
