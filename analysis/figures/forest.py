@@ -35,7 +35,8 @@ class Dot:
 
     `hollow`: the estimate shows no difference from the panel's reference. `wide` are the bounds of a second, thin bar,
     `seeds` the estimates of single seeds, drawn as ticks if there are several, where equal ones make a longer tick;
-    NaN is not drawn. `stopped`: a † at the right end says that a training stopped early.
+    NaN is not drawn. They stand `seeds_below` the estimate. `stopped`: a † at the right end says that a training
+    stopped early.
     """
 
     row: str
@@ -47,6 +48,7 @@ class Dot:
     below: float = 0.0
     wide: tuple[float, float] = (nan, nan)
     seeds: Sequence[float] = ()
+    seeds_below: float = 0.28
     stopped: bool = False
     size: float = 5.0
 
@@ -184,7 +186,7 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
         y, colour = height[dot.row] - dot.below, dot.style.colour
         axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
         if len(dot.seeds) > 1:
-            draw_seeds(axes, y - 0.28, dot.seeds, colour, panel.decimals)
+            draw_seeds(axes, y - dot.seeds_below, dot.seeds, colour, panel.decimals)
         draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
         end = dot.value if isnan(dot.hi) else dot.hi
         if dot.stopped:

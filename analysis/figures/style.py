@@ -121,6 +121,7 @@ PEAK = Style("#000000", "*")
 SELECTED = Style("#000000", "v")
 STOPPED = Style("#000000", "x")
 SEED = Style("#444444", "|")
+ACROSS_SEEDS = Style("#444444", "_")  # a thin bar
 STOPPED_EARLY = Style("#000000", "")  # its mark is the † of its name in the legend
 NO_DIFFERENCE = Style("#444444", "o", hollow=True)
 """Marks that mean the same in every figure. Only the last one is hollow."""
@@ -166,8 +167,8 @@ def add_legend(figure: Figure, lines: Mapping[str, Style], marks: Mapping[str, S
             [],
             **style.look | ({} if name in lines else {"linestyle": ""}),
             markerfacecolor="white" if style.hollow else style.colour,
-            markersize=9 if style.marker == "|" and style != SEED else None,
-            markeredgewidth=None if style.marker != "|" else 0.8 if style == SEED else 2,
+            markersize={"|": 9, "_": 18}.get(style.marker) if style != SEED else None,
+            markeredgewidth=0.8 if style == SEED else {"|": 2, "_": 0.6}.get(style.marker),
             label=name,
         )
         for name, style in {**lines, **marks}.items()

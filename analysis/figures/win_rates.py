@@ -5,7 +5,16 @@ from dataclasses import replace
 from math import isnan, nan
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
-from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, method_styles, reward_style
+from analysis.figures.style import (
+    ACROSS_SEEDS,
+    CEILING,
+    CUT_START,
+    UNTRAINED,
+    Plot,
+    Style,
+    method_styles,
+    reward_style,
+)
 from analysis.records.grouping import group_by
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
@@ -201,7 +210,7 @@ def main_plot(
             same = [
                 c for c in others if (c.family, c.regime, details(c)) == (family, cell.regime, details(cell))
             ]
-            small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in same]
+            small = [replace(cell_dot(c, row, reward_style(c.reward)), stopped=False) for c in same]
             if control := controls.get((family, cell.regime)):
                 levels.append(Level([row], control.ceiling, CEILING))
                 small += [win_rate_dot(row, control.cut_start, CUT_START)] if control.cut_start else []
@@ -217,10 +226,12 @@ def main_plot(
     panels = [Panel(label, rates, 50, limits=(30, 75), levels=levels, band=band)]
     panels += [score_panel(judge, scores)] if scores else []
     heads, below = [row for row in rows if "\n" not in row], bool(others or controls)
-    height, widths = 0.4 if below else 0.2, [3, 2][: len(panels)]
+    height, widths = 0.44 if below else 0.2, [3, 2][: len(panels)]
     block = Block("", rows, panels, heads, above=0.3, height=height, ruled=below, widths=widths)
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})
+    if not all(isnan(bound) for dot in rates for bound in dot.wide):
+        legend[f"across-seed interval{' (left)' * bool(scores)}"] = ACROSS_SEEDS
     figure = forest(
         f"CME against its untrained model (scale: {scale}, judge: {judge_label(judge)})", [block], legend
     )
@@ -240,8 +251,8 @@ def main_plot(
 
 
 def lowered(dots: Sequence[Dot]) -> list[Dot]:
-    """The dots, small and one below the other in the lower half of their row."""
-    return [replace(dot, below=0.12 + 0.12 * n, size=3.4) for n, dot in enumerate(dots)]
+    """The dots, small and one below the other in the lower half of their row, with ticks of seeds on their bars."""
+    return [replace(dot, below=0.12 + 0.12 * n, size=3.4, seeds_below=0) for n, dot in enumerate(dots)]
 
 
 def details(cell: Cell) -> str:

@@ -237,6 +237,29 @@ def test_the_main_figure_shows_the_scores_of_its_controls(
     assert "(0 to 1)" in scores.get_xlabel()
 
 
+def test_the_main_figure_has_a_tick_for_every_seed_of_every_method(
+    cells: list[Cell], controls: ControlsByPlace
+) -> None:
+    figure = main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure
+    rates = panels(figure)[0]
+    for reward in ("cme", "random", "ground_truth"):
+        seeds = [rate for cell in cells if cell.reward == reward for rate in cell.seeds.rates.values()]
+        assert len(seeds) == 2 * len(FAMILIES) * 3
+        assert at(rates, reward_style(reward).colour, "|") == pytest.approx(sorted(seeds))
+
+
+def test_the_legend_of_the_main_figure_names_the_thin_bar_if_it_is_drawn(
+    cells: list[Cell], make_record: Callable[..., RunRecord]
+) -> None:
+    """An interval across seeds needs three of them."""
+    three = build_cells([make_record(seed=seed) for seed in range(3)])
+    for shown, drawn_bars in ((cells, 0), (three, 1)):
+        figure = main_plot("main", shown, (52.5, 71.4), "the paper").figure
+        [bars] = [text.get_text() for text in figure.legends[0].texts if "across" in text.get_text()] or [""]
+        assert bars == "across-seed interval (left)" * drawn_bars
+        assert layout_faults(figure) == []
+
+
 def test_a_score_that_shows_no_change_is_hollow(make_record: Callable[..., RunRecord]) -> None:
     """Three policies on 40 prompts: one is as before, one is far better, and one is far better on too few prompts."""
     changes = {"random": (0.0, 40), "ground_truth": (0.5, 40), "length": (0.5, 5)}
