@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.runtime.terminal import plain
 from experiments.config.runs import Run
-from experiments.run import inputs
+from experiments.run import inputs, provenance
 
 if TYPE_CHECKING:
     from analysis.tables.render import Table
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
     """The fields by which a record describes its cell; makes the checkpoints loadable, whose weights are among them.
 
-    Raises as `experiments.run.inputs.resolve_weights` and `record_commits` do.
+    Raises as `inputs.resolve_weights` and `provenance.record_commits` do.
     """
     weights = inputs.resolve_weights(checkpoints, run.served_verifiers)
     return {
@@ -26,7 +26,7 @@ def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
         "seed": run.seed,
         "generator_checkpoint": run.generator,
         "config": run.settings,
-        "environment": inputs.record_origin(run, weights),
+        "environment": provenance.record_origin(run, weights),
     }
 
 

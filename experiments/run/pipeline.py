@@ -23,7 +23,16 @@ from experiments.config import identity
 from experiments.config.reward_validation import judged_comparisons
 from experiments.config.runs import Run
 from experiments.config.validation import validate
-from experiments.run import comparators, evaluation, inputs, judging, preparation, selection, training
+from experiments.run import (
+    comparators,
+    evaluation,
+    inputs,
+    judging,
+    preparation,
+    provenance,
+    selection,
+    training,
+)
 from experiments.run.cell import is_held, print_message, quiet_libraries, report_progress, run_lock
 from experiments.run.store import Stage, Store, cached_generations, cached_stage, count_unscored_selection
 from experiments.run.surprisal import NotIndependent, measure_surprisal
@@ -60,9 +69,9 @@ def _make_record(run: Run, store: Store) -> RunRecord:
     """Run all stages, each unless its file is there."""
     weights = inputs.resolve_weights(preparation.checkpoint_names([run]), run.served_verifiers)
     spots = evaluation.blind_spots(run)  # first, because it refuses unknown families
-    environment = inputs.record_origin(run, weights, run.capabilities.tasks)
+    environment = provenance.record_origin(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
-    digests = {use: inputs.fingerprint(own) for use, own in prompts.items()}
+    digests = {use: provenance.fingerprint(own) for use, own in prompts.items()}
     without_gold = missing_answer_warnings(run, prompts)
     for warning in without_gold:
         print_message(run, warning)

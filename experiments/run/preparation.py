@@ -16,7 +16,7 @@ from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.trainers import Optimization
 from experiments.config.validation import BadConfig, as_bad_config
-from experiments.run import inputs, judging
+from experiments.run import inputs, judging, provenance
 from experiments.run.store import Store, add_to_experiments, missing_comparators, trains
 from experiments.run.twin import find_responses
 
@@ -154,11 +154,11 @@ def _missing(runs: list[Run], more: Sequence[str] = (), more_tokenizers: Sequenc
 
 def _changed_commits(runs: list[Run]) -> list[str]:
     """Lines on runs that began with other commits than those in the local cache now."""
-    begun = [run for run in runs if any(path.exists() for path in inputs.commits_files(run))]
+    begun = [run for run in runs if any(path.exists() for path in provenance.commits_files(run))]
     return [
         line
         for run in begun
-        for line in inputs.changed_commits(run, inputs.cached_commits(run, checkpoint_names([run])))
+        for line in provenance.changed_commits(run, provenance.cached_commits(run, checkpoint_names([run])))
     ]
 
 

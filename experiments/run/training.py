@@ -37,7 +37,7 @@ from cme.training.monitors import Monitors
 from cme.training.trackers import TrackedRun, Tracking
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.run import cell, inputs
+from experiments.run import cell, inputs, provenance
 from experiments.run.evaluation import load_generator, load_scorer, respond
 from experiments.run.store import Store, cached_generations, cached_stage
 
@@ -99,7 +99,7 @@ def _digest_inputs(run: Run, store: Store, weights: str) -> str:
         targets = verifier_answers(run, store)
     versions = [version(package) for package in ("torch", "transformers", "trl")]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prompts = inputs.fingerprint(inputs.training_prompts(run))
+    prompts = provenance.fingerprint(inputs.training_prompts(run))
     return identity.digest([weights, prompts, [asdict(row) for row in targets], versions, device])
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cme.records import read_json, write_json
-from experiments.run.inputs import environment
+from experiments.run.provenance import environment
 
 from . import moments, report
 from .processes import ROOT

@@ -15,7 +15,7 @@ from cme.data import files
 from cme.records import read_json, read_record
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, pipeline, preparation
+from experiments.run import inputs, pipeline, preparation, provenance
 from experiments.run.store import Store
 
 Folder = Callable[..., Path]
@@ -125,15 +125,15 @@ def test_the_revision_of_a_data_set_is_read_and_recorded(
     assert problems(f"data.source.revision={FIRST}") == {"0"}
     run = composed(cell(*options, f"data.source.revision={FIRST}"))
     local = {"data of HuggingFaceH4/MATH-500": files.version(evaluation)}
-    assert inputs.record_commits(run, []) == local | {f"data of {train.name}": FIRST}
+    assert provenance.record_commits(run, []) == local | {f"data of {train.name}": FIRST}
     main = composed(cell(*options))
     assert main.run_id != run.run_id
-    inputs.record_commits(main, [])
+    provenance.record_commits(main, [])
     shutil.rmtree(hub_cache)
     add_snapshot(hub_cache, train.name, FIRST, tmp_path / FIRST, kind="datasets")
     with pytest.raises(Unavailable, match=f"owner/math is at {FIRST} here, .*data.source.revision={FIRST}"):
-        inputs.record_commits(main, [])
-    inputs.record_commits(run, [])
+        provenance.record_commits(main, [])
+    provenance.record_commits(run, [])
 
 
 def test_a_file_with_other_prompts_is_another_run(cell: Cell, tmp_path: Path, tiny_folder: Folder) -> None:

@@ -18,7 +18,7 @@ from cme.records import Generation, Prompt, RunRecord, read_json, read_record, w
 from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.run import evaluation, judging, pipeline, training
-from experiments.run.inputs import fingerprint
+from experiments.run.provenance import fingerprint
 from experiments.run.store import Store
 
 

@@ -11,7 +11,7 @@ from small_runs import composed
 from cme import Unavailable
 from cme.records import ExperimentRecord, read_record
 from experiments.config import composition, identity
-from experiments.run.inputs import environment
+from experiments.run.provenance import environment
 from experiments.run.store import Store, add_to_experiments
 
 
