@@ -140,6 +140,13 @@ def test_the_models_of_each_cell_at_laptop_scale(cell: tuple[str, str], generato
     assert smaller.run_id != config.run_id and identity.training_id(smaller) != identity.training_id(config)
 
 
+def test_the_default_cell_at_laptop_scale_is_smollm2() -> None:
+    """Its rate is calibrated; that of Gemma pretrained is not, and its trainings collapse: docs/log.md."""
+    default = compose("scale=laptop")
+    assert (default.family.name, default.regime) == ("smollm2", "instruct")
+    assert default.run_id == compose("scale=laptop", "family=smollm2", "regime=instruct").run_id
+
+
 PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 
 

@@ -265,13 +265,13 @@ def test_the_heldout_verifier_is_of_a_third_family() -> None:
         assert family in FAMILIES
 
 
-SMOLLM2 = ("family=smollm2", "regime=instruct")
+GEMMA = ("family=gemma", "regime=pretrained")
 
 
 def test_without_a_third_family_there_is_none() -> None:
     held_out = "~scale.heldout.smollm2"
-    assert cell("scale=laptop", held_out).heldout_verifier is None
-    assert cell("scale=laptop", held_out, *SMOLLM2).heldout_verifier == "package:gemma-3-270m"
+    assert cell("scale=laptop", held_out, *GEMMA).heldout_verifier is None
+    assert cell("scale=laptop", held_out).heldout_verifier == "package:gemma-3-270m"
 
 
 def test_flat_settings_are_resolved() -> None:

@@ -87,16 +87,16 @@ def test_a_measured_step_takes_as_long_as_estimated() -> None:
     assert {t.kind: plan._seconds(run, t) / 6 for t in parts} == pytest.approx(measured, rel=0.05)
 
 
-def test_memory_of_the_default_cell_by_hand() -> None:
+def test_memory_of_a_cell_by_hand() -> None:
     """Gemma-3-270M: weights, untrained model, gradients and two moments in float32, and the copy that samples."""
-    run = laptop()
+    run = laptop(*CELLS[0])
     assert (run.generator, run.trainer.bf16) == ("package:gemma-3-270m", True)
     parameters = 268_098_176
     verifiers = 2 * (QWEN_15 + SMOLLM2)  # and the held-out one, in bfloat16
     # 16 rows of 256 + 64 tokens: the inputs of 18 layers, 34 bytes per unit within one layer, and logits
     batch = 16 * 320 * 640 * (4 * 18 + 34) + 8 * 16 * 64 * 262_144
     assert _memory(run) == pytest.approx((5 * 4 + 2) * parameters + verifiers + batch)
-    assert _memory(run) - _memory(laptop("trainer.bf16=false")) == pytest.approx(2 * parameters)
+    assert _memory(run) - _memory(laptop(*CELLS[0], "trainer.bf16=false")) == pytest.approx(2 * parameters)
 
 
 def test_the_verifiers_weights_are_counted_in_their_dtype() -> None:

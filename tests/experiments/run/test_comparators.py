@@ -149,7 +149,7 @@ def test_the_main_table_has_them_and_keeps_its_runs() -> None:
 
 def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
     with pytest.raises(BadConfig) as caught:
-        composition.compose_cells(["scale=laptop", ON])
+        composition.compose_cells(["scale=laptop", "family=gemma", "regime=pretrained", ON])
     said = str(caught.value)
     assert "evaluation.comparators.instruct does not exist for family=gemma at scale=laptop" in said
     assert "family.checkpoints.laptop.instruct" in said and "\n" not in said
