@@ -141,7 +141,7 @@ def percentages(values: Iterable[float]) -> str:
 
 
 def caveats(cells: Sequence[Cell]) -> list[str]:
-    """What limits the trust in the judge of some cells: its sanity check, and its kinship with the verifier."""
+    """What limits the trust in the judge of some cells: its sanity check, and whether it is of the verifier's family."""
     standings = {cell.standing for cell in cells}
     return [
         *([f"no verdict: {FAILED}"] if "fails" in standings else []),
@@ -165,8 +165,8 @@ def headline(cells: Sequence[Cell]) -> str:
         counts = Counter(map(cell_verdict, own))
         name = f"The {side_names(own)[1]}" if own[0].scale == "imported" else display_name(reward)
         text = (
-            f"{name} lost to {opponent(own)} in {counts['lost']} of {len(own)} cells and beat it in "
-            f"{counts['won']}"
+            f"{name} beat {opponent(own)} in {counts['won']} of {len(own)} cells and lost to it in "
+            f"{counts['lost']}"
         )
     controls = [
         f"{CONTROLS[name]} beat it in {sum(cell_verdict(cell) == 'won' for cell in of_control)} of {len(of_control)}"
@@ -257,7 +257,7 @@ def rate_text(cell: Cell) -> str:
 def opponent(cells: Sequence[Cell]) -> str:
     """What a method was compared with."""
     if cells[0].scale != "imported":
-        return "its start"
+        return "its untrained model"
     return cells[0].regime if len({cell.regime for cell in cells}) == 1 else "the other model"
 
 

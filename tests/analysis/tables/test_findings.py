@@ -74,11 +74,12 @@ def test_a_judge_that_fails_its_sanity_check_gives_no_verdict(cell):
         in (finding.text)
     )
     (finding,) = build_findings([won, other, cell(60.0, 55.0, 65.0, "gemma")])
-    assert "beat its start in 1 of 3 cells" in finding.text and f"no verdict in 2, {reason}" in finding.text
+    assert "beat its untrained model in 1 of 3 cells" in finding.text
+    assert f"no verdict in 2, {reason}" in finding.text
     for text in (headline([won]), headline([won, other]), summary_line(won)):
         assert "no verdict: the judge fails its sanity check" in text
         assert "judge.model=x is the verifier" in text
-    assert "beat it in 0" in headline([won, other])
+    assert "beat its untrained model in 0 of 2 cells and lost to it in 0" in headline([won, other])
 
 
 def test_a_judge_without_a_passing_sanity_check_is_not_validated(cell):
@@ -100,8 +101,8 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
         ]
     )
     assert finding.text == (
-        "beat its start in 2 of 5 cells, lost to it in 1, was not distinguishable from it in 1, and has too few scored "
-        "prompts in 1; from 40.0 % [35.0, 45.0] (Gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 prompts per "
+        "beat its untrained model in 2 of 5 cells, lost to it in 1, was not distinguishable from it in 1, and has too "
+        "few scored prompts in 1; from 40.0 % [35.0, 45.0] (Gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 prompts per "
         "cell; 12 of 1,800 verdicts unscored and left out."
     )
 
