@@ -141,7 +141,7 @@ def percentages(values: Iterable[float]) -> str:
 
 
 def caveats(cells: Sequence[Cell]) -> list[str]:
-    """What limits the trust in the judge of some cells: its sanity check, and whether it is of the verifier's family."""
+    """What limits the trust in the judge of some cells: its sanity check, and its family if it is the verifier's."""
     standings = {cell.standing for cell in cells}
     return [
         *([f"no verdict: {FAILED}"] if "fails" in standings else []),

@@ -102,8 +102,8 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
     )
     assert finding.text == (
         "beat its untrained model in 2 of 5 cells, lost to it in 1, was not distinguishable from it in 1, and has too "
-        "few scored prompts in 1; from 40.0 % [35.0, 45.0] (Gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 prompts per "
-        "cell; 12 of 1,800 verdicts unscored and left out."
+        "few scored prompts in 1; from 40.0 % [35.0, 45.0] (Gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 "
+        "prompts per cell; 12 of 1,800 verdicts unscored and left out."
     )
 
 
