@@ -35,11 +35,12 @@ MEASURES = {
     "greedy": "greedy quality\n(0 to 1)",
     "heldout": "held-out verifier\n(nats/token)",
 }
+FIRST = "first measurement"  # its KL is above 0, which is that of the start
 MARKS_NOTE = (
-    "the gray dot is the start. Bands and bars: lowest and highest seed. Stars: highest mean of true quality. Means "
-    "are over the blocks that every seed has."
+    "the gray dot is the first measurement. Bands and bars: lowest and highest seed. Stars: highest mean of true "
+    "quality. Means are over the blocks that every seed has."
 )
-MARKS = {"start": UNTRAINED, "peak": PEAK}
+MARKS = {FIRST: UNTRAINED, "peak": PEAK}
 
 
 def overoptimisation_plots(history: pd.DataFrame) -> list[Plot]:
@@ -68,12 +69,12 @@ def path_plot(history: pd.DataFrame, column: str, x_label: str, in_words: str) -
             draw_quality_path(axes, own[own["method"] == method], column, style)
 
     title = f"True quality against {x_label.split(' (')[0]} (scale: {scale})"
-    label, marks = "true quality (0 to 1)", {"start": UNTRAINED}
+    label, marks = "true quality (0 to 1)", {FIRST: UNTRAINED}
     figure = place_grid(title, history, label, draw, styles, marks, x_label)
     caption = (
-        f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (start) to the "
-        f"marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right shows a reward "
-        "optimised beyond the quality it stands for (Gao et al. 2023)."
+        f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (first "
+        f"measurement) to the marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right "
+        "shows a reward optimised beyond the quality it stands for (Gao et al. 2023)."
     )
     return Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, figure)
 
@@ -109,7 +110,7 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
         "quality": "true quality\n(0 to 1)",
         "win_rate": "final win rate against\nthe untrained model (%)",
     }
-    marks = {"start": UNTRAINED}
+    marks = {FIRST: UNTRAINED}
     if any(is_undecided(cell.win) for cell in cells):
         marks |= {"shows no difference": NO_DIFFERENCE}
     title = f"Gain against distance from the start, by beta (scale: {scale}, judge: {judge})"
@@ -117,7 +118,8 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
     figure = curve_grid(title, rows, heads, draw, styles, marks, SQRT_KL, height=2.0)
     caption = (
         f"Gain and distance from the start by the weight of the KL penalty, at scale {scale}. Above: true quality of "
-        f"sampled responses along training, from the gray dot (start) to the marker (end). {SMOOTHING_NOTE}. "
+        f"sampled responses along training, from the gray dot (first measurement) to the marker (end). "
+        f"{SMOOTHING_NOTE}. "
         f"Below: the final policy's win rate against the untrained model (judge: {judge}) with its "
         "95 % interval over prompts, at the mean over seeds of the final distance; the horizontal bar spans the seeds. "
         "Filled: the interval excludes 50 % (dashed). If the paths coincide, quality depends on the distance alone and "

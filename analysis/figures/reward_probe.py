@@ -26,7 +26,7 @@ from cme.records import RewardProbeRecord
 LABELS = {
     "boilerplate": "boiler- plate",
     "truncated": "trun- cated",
-    "prompt copied": "copied prompt",  # so that its head and that of "repeated word" stay apart
+    "repeated word": "word (x10)",  # beside "prompt copied", of which the lines would read "repeated prompt"
 }
 """Heads of narrow columns."""
 SHADES = LinearSegmentedColormap.from_list("rank", [STYLES["cme"].colour, "#ffffff"])

@@ -11,7 +11,7 @@ from analysis.figures.confounds import confound_plots
 from analysis.figures.curves import add_derived_columns, seed_curve
 from analysis.figures.overview import build_figures, family_plot
 from analysis.figures.paths import overoptimisation_plots
-from analysis.figures.style import STYLES, method_styles, reward_style
+from analysis.figures.style import STYLES, UNTRAINED, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS, training_names
 from analysis.tables.cells import build_cells
@@ -90,6 +90,16 @@ def test_reward_gain_is_in_standard_deviations_of_the_start(make_record):
     rewards, spread = np.array(record.history["reward"]), np.mean(record.history["reward_std"][:WINDOW])
     assert frame["reward_gain"].to_numpy() == pytest.approx((rewards - rewards[:WINDOW].mean()) / spread)
     assert (frame["sqrt_kl"] >= 0).all()
+
+
+def test_a_path_begins_at_its_first_measurement_which_is_not_the_start(make_record):
+    record = make_record(steps=10)
+    record = replace(record, history=record.history | {"kl": [4.0] * 10})
+    plots = {plot.name: plot for plot in overoptimisation_plots(add_derived_columns(history_frame([record])))}
+    figure = plots["overoptimisation-sqrt-kl-miniature"].figure
+    [first] = [line for line in figure.axes[0].lines if line.get_color() == UNTRAINED.colour]
+    assert list(first.get_xdata()) == [2.0]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["CME", "first measurement"]
 
 
 def test_a_reward_without_spread_has_no_gain(make_record):

@@ -286,3 +286,22 @@ def scored(gain: float, prompts: int) -> list[Verdict]:
         Verdict(f"p{i}", True, "tie" if not gain else "first", scores=(0.3 + gain + 0.1 * (-1) ** i, 0.3))
         for i in range(prompts)
     ]
+
+
+def test_verifiers_have_one_order_for_all_generators() -> None:
+    """Gemma separates better on average, OLMo for one of the generators."""
+    noise, separations = np.random.default_rng(1), []
+    distances = {
+        ("sft", "gemma"): 2.0,
+        ("sft", "olmo"): 0.1,
+        ("instruct", "gemma"): 0.4,
+        ("instruct", "olmo"): 1.0,
+    }
+    for (regime, verifier), apart in distances.items():
+        record = separation_record(separation_id=f"{regime}-{verifier}", regime=regime, verifier=verifier)
+        values = [float(noise.uniform(0, 2) + apart * (not right)) for right in record.correct]
+        signals = record.signals | {"cross_entropy verifier response": values}
+        separations.append(Separation(replace(record, signals=signals)))
+    axes = panels(verifier_plot(separations).figure)[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["Qwen SFT", "itself", "Gemma", "OLMo", "Qwen instruct", "itself", "Gemma", "OLMo"]
