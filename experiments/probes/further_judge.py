@@ -84,7 +84,13 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
         )
         write_record(path, added)
     return path, replace(
-        record, judge=further.name, verdicts=verdicts, further_judges=None, warnings=warnings
+        record,
+        judge=further.name,
+        config=record.config | {"judge": run.judge.settings},
+        neutral=identity.neutral_fields(run),
+        verdicts=verdicts,
+        further_judges=None,
+        warnings=warnings,
     )
 
 

@@ -6,7 +6,8 @@
     cme import --start base_outputs.json --policy finetuned_outputs.json --verdicts base_vs_finetuned__gpt-5_2.json
 
 `judge` judges each pair in both orders. RUN is a finished run: its folder, its record file, or its id. Its record gets
-the judge's verdicts beside those that it has.
+the judge's verdicts beside those that it has. If the judge fails a sanity check (`cme run experiment=judge_sanity`),
+the line of the result gives no verdict. The checks are those in your results, or else those that ship with the code.
 
 Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. A folder has files of verdicts
 and, for each label that they compare, the outputs LABEL_outputs.json or LABEL.json. Each judge gets its own record for
@@ -24,11 +25,12 @@ from typing import Literal
 from cme.data.alpaca_format import BadOutputs
 from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
-from cme.records import Pair, RunRecord, write_record
+from cme.records import Pair, RunRecord, SanityRecord, read_record, write_record
 from cme.runtime.command_line import DONE, FAILED
+from cme.runtime.shipped import CHECKS, RUN
 from cme.runtime.terminal import plain
+from experiments.config import identity
 from experiments.config.family_overlap import generator_parties, overlap_warnings
-from experiments.config.identity import digest
 from experiments.probes.imports import imported_record, read_pairs, read_verdicts, verdict_labels
 
 
@@ -57,7 +59,7 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
     from experiments.probes import further_judge
 
     found = further_judge.judge_run(runs[0], overrides, options.dry_run)
-    return DONE if found is None else _report([found], judged=True)
+    return DONE if found is None else _report([found], found[0].parent.parent, judged=True)
 
 
 def _write_all(folder: Path, records: Sequence[RunRecord], judged: bool) -> int:
@@ -69,21 +71,33 @@ def _write_all(folder: Path, records: Sequence[RunRecord], judged: bool) -> int:
             print(f"{path} is overwritten: same name, outputs and judge", file=sys.stderr)
         write_record(path, record)
         written.append((path, record))
-    return _report(written, judged)
+    return _report(written, Path("results/runs"), judged)
 
 
-def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
-    """Print the result of each record and where it lies; returns the exit code, 1 if no verdict is scored."""
-    from analysis import summarize
+def _report(written: Sequence[tuple[Path, RunRecord]], results: Path, judged: bool) -> int:
+    """Print the result of each record and where it lies; returns the exit code, 1 if no verdict is scored.
+
+    `results` is the folder of the results that may have sanity checks of the judges.
+    """
+    from analysis import check_judges, summarize
+    from analysis.tables.judging.judges import judge_standing, settings_by_judge
     from experiments.run import judging
 
     for path, record in written:
         for warning in record.warnings:
             print(plain(f"warning: {record.judge}: {warning}"), file=sys.stderr)
-        result = summarize([record])
+        checked = check_judges(_sanity_checks(record, results))
+        result = summarize([record], checked)
         # of several judges, each line has the name
         name = "" if "\n" in result else f"{plain(record.judge)}: "
         print(f"{name}{result}\nrecord: {path}")
+        standings = {judge_standing(name, [record], checked) for name in settings_by_judge(record)}
+        if judged and "unchecked" in standings:
+            command = f"{RUN} experiment=judge_sanity scale=laptop judge={record.judge}"
+            print(
+                plain(f"{record.judge} is not validated: `{command}`, with the same settings, checks it"),
+                file=sys.stderr,
+            )
         message = judging.unscored_message(record.verdicts) if judged else None
         if message is not None:
             print(plain(f"{record.judge}: {message}"), file=sys.stderr)
@@ -91,6 +105,18 @@ def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
         return DONE
     print("no verdict is scored, so there is no win rate", file=sys.stderr)
     return FAILED
+
+
+def _sanity_checks(record: RunRecord, results: Path) -> list[SanityRecord]:
+    """The checks in `results` of a judge with the record's settings; without any there, those that are shipped."""
+    from analysis.tables.judging.judges import settings_by_judge
+
+    settings = settings_by_judge(record)
+    for files in (results.glob("sanity-*/sanity.json"), CHECKS.glob("*.sanity.json")):
+        checks = [read_record(path, SanityRecord) for path in sorted(files)]
+        if same := [check for check in checks if settings_by_judge(check) == settings]:
+            return same
+    return []
 
 
 def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:
@@ -231,7 +257,7 @@ def _judge(options: argparse.Namespace, overrides: list[str], out: Path) -> list
     members = judging.judges(run.judge).items()
     digests = {str(name): judging.judge_digest(member) for name, member in members}
     if options.prompts is not None:
-        digests["prompts"] = digest([[p.reference, p.answer] for p in outputs.pairs])
+        digests["prompts"] = identity.digest([[p.reference, p.answer] for p in outputs.pairs])
     config = {"judge": run.judge.settings}
     record = imported_record(_name(options), outputs, run.judge.name, [], warnings, config, digests)
     log = VerdictLog(out / f"{record.run_id}.verdicts.jsonl")
@@ -239,7 +265,8 @@ def _judge(options: argparse.Namespace, overrides: list[str], out: Path) -> list
         print(plain("\n".join(judging.cost_lines(record.run_id, run.judge, outputs.pairs, log))))
         return []
     verdicts = further_judge.collect(run, outputs.pairs, log)
-    return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]
+    neutral = identity.neutral_fields(run)
+    return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds}, neutral=neutral)]
 
 
 def _add_answers(pairs: Sequence[Pair], prompts: Path) -> list[Pair]:

@@ -17,7 +17,7 @@ from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record, write_record
 from experiments.__main__ import main
 from experiments.config.validation import BadConfig
-from experiments.run import evaluation, pipeline, preparation, training
+from experiments.run import evaluation, judging, pipeline, preparation, training
 from experiments.run.store import Store
 
 PLAIN = ("reward=random", "tracker=none")
@@ -139,6 +139,18 @@ def test_what_cannot_be_judged_is_refused_in_one_sentence(
     assert code == 2
     assert re.search(said, capsys.readouterr().err)
     assert path.read_bytes() == written and not list(path.parent.glob("verdicts-*"))
+
+
+def test_a_judge_that_fails_our_sanity_check_gives_no_verdict(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        judging,
+        "collect_verdicts",
+        lambda _, pairs, *__: [Verdict(p.prompt_id, True, "first") for p in pairs],
+    )
+    assert judge(path, "--judge", "local") == 0
+    assert "no verdict: the judge fails its sanity check" in capsys.readouterr().out
 
 
 def test_another_judge_needs_another_name(

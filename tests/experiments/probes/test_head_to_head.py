@@ -7,14 +7,17 @@ import os
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
+from synthetic_records import sanity_record
 
 from analysis.records.read import load_runs
 from analysis.tables.cells import Cell, build_cells
-from cme.records import Pair, RunRecord, Verdict, read_record
+from cme.records import Pair, RunRecord, SanityRecord, Verdict, read_record, write_record
 from experiments.__main__ import main
 from experiments.run import judging
 
@@ -404,6 +407,36 @@ def test_a_judge_that_scores_nothing_is_a_failure_with_its_reason(
         said = capsys.readouterr().err
         expected = f"local: {COUNT - scored} of {COUNT} verdicts are unscored, the first because it slept"
         assert (expected in said) == (scored < COUNT)
+
+
+def test_the_line_says_whether_the_judge_passes_its_sanity_check(
+    released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Our check of `local`, which fails, counts until the user's own results have one of the same settings."""
+    monkeypatch.chdir(released)
+    monkeypatch.setattr(
+        judging,
+        "collect_verdicts",
+        lambda _, pairs, *__: [Verdict(p.prompt_id, True, "first") for p in pairs],
+    )
+
+    def said(*settings: str) -> tuple[str, bool]:
+        assert main(["judge", *files(released), "--judge", "local", *settings]) == 0
+        printed = capsys.readouterr()
+        standing = re.search("judge fails its sanity check|judge not validated", printed.out)
+        return standing[0] if standing else "", "judge_sanity scale=laptop judge=local`" in printed.err
+
+    assert said() == ("judge fails its sanity check", False)
+    assert said("judge.tie_margin=0.1") == ("judge not validated", True)
+    [shipped] = (ROOT / "results/reference/laptop").glob("sanity-laptop-local-*.sanity.json")
+    ours = read_record(shipped, SanityRecord)
+    passing = replace(
+        ours, verdicts=sanity_record(null=0, copied=0).verdicts, pairs={"null": [], "copied": []}
+    )
+    place = released / "results" / "runs" / "sanity-mine"
+    place.mkdir(parents=True)
+    write_record(place / "sanity.json", passing)
+    assert said() == ("", False)
 
 
 def test_a_place_for_records_that_is_a_file_is_refused_before_judging(
