@@ -23,7 +23,6 @@ COMMANDS = {
     "cost": "steps, tokens, memory, judge calls and money of runs; the same as `python run.py plan=true`",
     "analyze": "tables, figures and a report from records; the same as `python -m analysis`",
 }
-FORMER_NAMES = {"stress": "probe", "owed": "pending"}
 _PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
 every reward, or by the one of reward=NAME, and print how often the correct answer is first. Nothing is trained.
 The table is printed and written to RESULTS_DIR/ID/probe.json."""
@@ -60,7 +59,7 @@ def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     if not arguments:
         parser.print_help(sys.stderr)
         parser.exit(REFUSED, "\nerror: give a command\n")
-    options = parser.parse_args([FORMER_NAMES.get(arguments[0], arguments[0]), *arguments[1:]])
+    options = parser.parse_args(arguments)
     return options.command, options.arguments
 
 

@@ -13,7 +13,7 @@ from paths import ROOT
 
 from analysis.experiments import EXPERIMENTS
 from cme.runtime import shipped
-from experiments.__main__ import COMMANDS, FORMER_NAMES
+from experiments.__main__ import COMMANDS
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 
@@ -58,8 +58,8 @@ def test_a_command_exists_and_composes(command: str) -> None:
         assert find_spec(program) is not None
         return
     name, *arguments = words
-    assert name in COMMANDS or name in FORMER_NAMES
-    if FORMER_NAMES.get(name, name) in ("run", "probe"):
+    assert name in COMMANDS
+    if name in ("run", "probe"):
         check(arguments)
     elif name == "judge":
         check([a for a in arguments if re.match(r"[\w.]+=", a)])

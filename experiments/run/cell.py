@@ -162,7 +162,7 @@ def read_state(folder: Path) -> RunState | None:
 def current_state(folder: Path) -> RunState | None:
     """A run's state at this moment; None if it has not started or its record is gone.
 
-    A killed run is interrupted. A run without `state.json`, which older versions did not write, has the state of its
+    A killed run is interrupted. Without `state.json`, as for a record that was copied alone, the state is that of the
     record. Raises ValueError if such a record cannot be read.
     """
     known = read_state(folder)

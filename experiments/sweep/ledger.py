@@ -44,7 +44,7 @@ class Entry(Strict):
         folder = str(results_dir)
         if not re.fullmatch(r"[\w./+-]+", folder, re.ASCII):  # Hydra's grammar needs quotes
             folder = "'" + folder.replace("'", "\\'") + "'"
-        # older versions wrote `trusted_packages` down
+        # a ledger may come from elsewhere: what it trusts is not trusted here
         overrides = [word for word in self.overrides if field_of(word) not in COMMAND_FIELDS]
         return [*overrides, f"results_dir={folder}"]
 
