@@ -1,7 +1,8 @@
 """A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text.
 
-A small model prefers a place: the label A, whichever response stands there. Each order alone then says little, but the
-difference between the orders can still be right. So the scores of both orders are combined into one verdict per pair.
+A small model has a position bias: it prefers the label A, whichever response stands there. Each order alone then says
+little, but the difference between the orders can still be right. So the scores of both orders are combined into one
+verdict per pair.
 """
 
 import math
@@ -45,7 +46,7 @@ class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
     The scores of an order are p(A) and p(B) as the start of the reply, divided by their sum. The verdict on a pair
-    comes from the mean score of each response over both orders, in which a preference for a place cancels. The model
+    comes from the mean score of each response over both orders, in which a position bias cancels. The model
     generates nothing, so no reply can be misread. A control token that a text spells is tokenized as text, and a line
     that looks like the border of a block is quoted with `> `.
 
