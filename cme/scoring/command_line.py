@@ -86,9 +86,24 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     dtypes = ("float32", "bfloat16", "float16", "float64")
     add("--dtype", choices=dtypes, default="float32", help="data type of its weights; default: float32")
     add("--device", help="default: the GPU where there is one")
-    add("--batch-tokens", type=_positive, default=4096, help="bound on rows x columns of a forward pass")
-    add("--max-prompt-tokens", type=_positive, default=2048, help="longer prompts lose their start")
-    add("--max-response-tokens", type=_positive, default=2048, help="longer responses lose their end")
+    add(
+        "--batch-tokens",
+        type=_positive,
+        default=4096,
+        help="most tokens, with padding, of a forward pass; default: 4096",
+    )
+    add(
+        "--max-prompt-tokens",
+        type=_positive,
+        default=2048,
+        help="longer prompts lose their start; default: 2048",
+    )
+    add(
+        "--max-response-tokens",
+        type=_positive,
+        default=2048,
+        help="longer responses lose their end; default: 2048",
+    )
     add("--prompt-field", default="instruction", help="the field of the prompt; default: instruction")
     add("--response-field", default="output", help="the field of the response; default: output")
     add("--end-of-turn", action="store_true", help="score the end-of-turn token behind every response")

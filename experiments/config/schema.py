@@ -29,7 +29,9 @@ class Family:
     """The generator's family and its checkpoints."""
 
     name: str = neutral(help="name of the family")
-    ours: list[str] = neutral([], help="regimes at scale=paper that the paper did not train")
+    ours: list[str] = neutral(
+        [], help="regimes that the paper did not train, though scale=paper has them here"
+    )
     counterpart: str | None = neutral(
         None, help="family whose bundled model verifies this one with verifier=counterpart"
     )
@@ -43,7 +45,7 @@ class Verifier:
     """The frozen model whose likelihood of a response is the reward, or several of them."""
 
     name: str = neutral(help="name of the verifier")
-    family: str = neutral(help="its family")
+    family: str = neutral(help="family of the verifier, such as gemma")
     checkpoints: dict[str, Any] = neutral(help="its checkpoints by scale")
     checkpoint: Any = setting(
         "${verifier.checkpoints.${scale.name}}", help="the checkpoint used, or a list of them"
@@ -195,7 +197,7 @@ class ChatTemplate:
     )
     verifier: dict[str, Any] = setting(
         template_variables.DEFAULTS,
-        help="variables of the verifier and the held-out verifier, likewise",
+        help="variables of the verifier and the held-out verifier, the same as for the generator",
         added_later=True,
     )
 
@@ -230,8 +232,8 @@ class Preset:
     """The settings that a reward trains with."""
 
     name: str = neutral(
-        help="matched: those of its scale and model; paper: those of its publication; others: those of one study of "
-        "the author"
+        help="matched: the settings of its scale and model; paper: those of the reward's publication; dense_study: "
+        "those of the paper's author in a separate study of rewards per token"
     )
 
     def check(self, scale: Scale) -> None:

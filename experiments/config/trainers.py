@@ -69,7 +69,7 @@ class Optimization(Trainer):
     )
     bf16: bool | None = setting(
         None,
-        help="whether the policy computes in bfloat16, with float32 weights; null: on a GPU alone",
+        help="whether the policy computes in bfloat16, with float32 weights; null: true on a GPU, false on a CPU",
         added_later=True,
     )
 

@@ -127,13 +127,16 @@ def _parser(command: Literal["judge", "import"], prog: str) -> argparse.Argument
     add("--start", type=Path, metavar="FILE", help="outputs of the start, or of a baseline")
     add("--policy", type=Path, metavar="FILE", help="outputs of the trained policy")
     add("--start-label", help="a name for it; default: that of its file, without `_outputs`")
-    add("--policy-label", help="the same for the policy; in a folder, the label of the policy")
+    add(
+        "--policy-label",
+        help="a name for the policy, as --start-label; for a folder: the label in its files that is the policy",
+    )
     add("--name", help="what the tables call the comparison; default: the folder of the outputs")
     add(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="of the records; ./comparisons",
+        help="folder of the records; default: comparisons",
     )
     if command == "import":
         add("folder", type=Path, nargs="?", help="with files of outputs and of verdicts on them")
@@ -143,7 +146,7 @@ def _parser(command: Literal["judge", "import"], prog: str) -> argparse.Argument
             default=[],
             action="append",
             metavar="FILE",
-            help="of one judge; repeatable",
+            help="a file of one judge's verdicts; may be given several times",
         )
     else:
         add(

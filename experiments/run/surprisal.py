@@ -1,7 +1,7 @@
 """Surprisal of the evaluated responses under a language model that took no part in the run.
 
 A judge may prefer what a language model finds likely (Wataoka et al., arXiv 2410.21819), and Cross-Model Entropy makes
-responses likely; `analysis.tables.judging.confounds` separates the two by these measurements. The default model of a
+responses likely; the report separates the two by these measurements. The default model of a
 run is its held-out verifier, which is of a third family. Only the text is scored, without an end of turn.
 """
 
