@@ -123,9 +123,26 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         its padding on the left moves those of GPT-2.
         """
         by_trl = super()._get_per_token_logps_and_entropies
-        kept = attention_mask.bool()
-        mask = kept[:, -logits_to_keep:]
-        shares_prompts = (
+        if self._can_share_prompts(model):
+            return self._share_prompts(model, input_ids, attention_mask, logits_to_keep)
+        # the recurrence of RecurrentGemma begins at position 0, which padding on the left has, too
+        if can_repeat_prompts(self.model) and not padding_shifts_positions(self.model):
+            return by_trl(model, input_ids, attention_mask, logits_to_keep, **others)
+        router_losses = []
+
+        def compute(ids: torch.Tensor, given: torch.Tensor, last: int) -> list[torch.Tensor]:
+            *values, router_loss = by_trl(model, ids, given, last, **others)
+            router_losses.append(router_loss)
+            return [value for value in values if value is not None]
+
+        values = compute_alone(compute, input_ids, attention_mask, logits_to_keep, self.model)
+        values = [value.masked_fill(~attention_mask[:, -logits_to_keep:].bool(), 0.0) for value in values]
+        router_loss = torch.stack(router_losses).mean() if others.get("compute_aux_loss") else None
+        return values[0], values[1] if len(values) > 1 else None, router_loss
+
+    def _can_share_prompts(self, model: Any) -> bool:
+        """Whether the loss can compute each distinct prompt once."""
+        return (
             self.accelerator.device.type == "cpu"
             and self.accelerator.num_processes == 1  # with several, the model is wrapped
             and not self.aux_loss_enabled
@@ -134,21 +151,13 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             and reads_positions(model)
             and can_repeat_prompts(model)
         )
-        # the recurrence of RecurrentGemma begins at position 0, which padding on the left has, too
-        if not shares_prompts and can_repeat_prompts(self.model) and not padding_shifts_positions(self.model):
-            return by_trl(model, input_ids, attention_mask, logits_to_keep, **others)
-        if not shares_prompts:
-            router_losses = []
 
-            def compute(ids: torch.Tensor, given: torch.Tensor, last: int) -> list[torch.Tensor]:
-                *values, router_loss = by_trl(model, ids, given, last, **others)
-                router_losses.append(router_loss)
-                return [value for value in values if value is not None]
-
-            values = compute_alone(compute, input_ids, attention_mask, logits_to_keep, self.model)
-            values = [value.masked_fill(~mask, 0.0) for value in values]
-            router_loss = torch.stack(router_losses).mean() if others.get("compute_aux_loss") else None
-            return values[0], values[1] if len(values) > 1 else None, router_loss
+    def _share_prompts(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Log-probabilities and entropies (B, C), and None, from one pass over each distinct prompt."""
+        kept = attention_mask.bool()
+        mask = kept[:, -logits_to_keep:]
         pairs: dict[int, tuple[Ids, Ids]] = {}
         for row, ids in enumerate(input_ids):
             end = len(ids) - logits_to_keep
@@ -176,8 +185,10 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
                 ("entropy",),
             )
         zeros, place = torch.zeros(mask.shape), torch.tensor(order).argsort()
-        scattered = [zeros.masked_scatter(mask[order], values)[place] for values in (log_probs, entropies)]
-        return *scattered, None
+        log_probs, entropies = (
+            zeros.masked_scatter(mask[order], values)[place] for values in (log_probs, entropies)
+        )
+        return log_probs, entropies, None
 
 
 class AdvantageTrainer(SupportsTokenRewards, PromptTrainer):

@@ -15,7 +15,7 @@ from typing import Any
 from cme.data.alpaca_format import write_outputs
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import GenerationLog
-from cme.records import Pair, Prompt, RunRecord, Verdict, read_record, write_record
+from cme.records import Capability, Pair, Prompt, RunRecord, Verdict, read_record, write_record
 from cme.runtime import signals
 from cme.runtime.files import delete_partial_files
 from cme.training.checkpoint_files import find_damage
@@ -93,28 +93,9 @@ def _make_record(run: Run, store: Store) -> RunRecord:
     if (chosen := selection.select_checkpoint(run, store, weights, result, pairs)) is not None:
         trajectory, selected, seconds["select"], of_selection = chosen
         warnings += of_selection
-    capabilities = []
-    if constrained := inputs.constraints(run, [pair.prompt for pair in pairs]):
-        capabilities += evaluation.score_constraints(run.data.name, constrained, pairs)
-    if (measured := evaluation.measure_capabilities(run, store, weights, result)) is not None:
-        capabilities += measured[0]
-        seconds["capabilities"] = measured[1]
+    capabilities, of_capabilities = _measure_capabilities(run, store, weights, result, pairs)
     record = RunRecord(
-        run_id=run.run_id,
-        scale=run.scale.name,
-        family=run.family.name,
-        regime=run.regime,
-        reward=run.method,
-        verifier=run.verifier.name,
-        judge=run.judge.name,
-        seed=run.seed,
-        experiment=run.experiment.name,
-        generator_checkpoint=run.generator,
-        verifier_checkpoint=run.verifier_name,
-        heldout_checkpoint=run.heldout_verifier,
-        config=run.settings,
-        decoding=evaluation.greedy_decoding(run),
-        neutral=identity.neutral_fields(run),
+        **_configured_fields(run),
         environment=environment
         | {"training": store.trained.name}
         | ({"processes": str(result["processes"])} if "processes" in result else {})
@@ -126,7 +107,7 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         history=result["history"],
         pairs=pairs,
         verdicts=verdicts,
-        seconds=seconds,
+        seconds=seconds | of_capabilities,
         trajectory=trajectory,
         selected=selected,
         capabilities=capabilities or None,
@@ -141,6 +122,40 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         return measure_surprisal(record)
     except NotIndependent as error:
         return replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
+
+
+def _configured_fields(run: Run) -> dict[str, Any]:
+    """The fields of a record that the configuration determines."""
+    return {
+        "run_id": run.run_id,
+        "scale": run.scale.name,
+        "family": run.family.name,
+        "regime": run.regime,
+        "reward": run.method,
+        "verifier": run.verifier.name,
+        "judge": run.judge.name,
+        "seed": run.seed,
+        "experiment": run.experiment.name,
+        "generator_checkpoint": run.generator,
+        "verifier_checkpoint": run.verifier_name,
+        "heldout_checkpoint": run.heldout_verifier,
+        "config": run.settings,
+        "decoding": evaluation.greedy_decoding(run),
+        "neutral": identity.neutral_fields(run),
+    }
+
+
+def _measure_capabilities(
+    run: Run, store: Store, weights: Mapping[str, str], result: dict[str, Any], pairs: Sequence[Pair]
+) -> tuple[list[Capability], dict[str, float]]:
+    """Scores on the prompts' constraints and on lm-eval's tasks, and the seconds of the tasks where there are any."""
+    capabilities = []
+    if constrained := inputs.constraints(run, [pair.prompt for pair in pairs]):
+        capabilities += evaluation.score_constraints(run.data.name, constrained, pairs)
+    measured = evaluation.measure_capabilities(run, store, weights, result)
+    if measured is None:
+        return capabilities, {}
+    return capabilities + measured[0], {"capabilities": measured[1]}
 
 
 def _finish_training(run: Run, store: Store, weights: Mapping[str, str], prompts: str) -> Stage:
