@@ -120,7 +120,7 @@ def _prompt(key: str, where: str, value: object) -> Prompt:
         system = [] if row.system is None else [{"role": "system", "content": row.system}]
         messages = [*system, {"role": "user", "content": row.instruction}]
     answer = None if row.answer is None else str(row.answer)
-    return Conversation.of(key, messages, answer, reference)
+    return Conversation.from_messages(key, messages, answer, reference)
 
 
 def _problem(row: _Row, messages: list[dict[str, str]]) -> str | None:

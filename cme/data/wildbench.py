@@ -44,7 +44,7 @@ def load_prompts(split: str, count: int, seed: int, **arguments: Any) -> list[Pr
         return ultrafeedback.load_prompts(split, count, seed, **arguments)
     known = list(tasks(arguments.get("eval_path"), arguments.get("eval_revision")).items())
     drawn = [known[i] for i in files.sample_rows(SOURCE, len(known), count, seed)]
-    return [Conversation.of(key, task.messages) for key, task in drawn]
+    return [Conversation.from_messages(key, task.messages) for key, task in drawn]
 
 
 @cache

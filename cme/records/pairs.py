@@ -61,7 +61,7 @@ class Conversation(Prompt):
         return self.messages
 
     @staticmethod
-    def of(
+    def from_messages(
         key: str, messages: list[dict[str, str]], answer: str | None = None, reference: str | None = None
     ) -> Prompt:
         """The prompt of messages, which is a conversation if there are several."""

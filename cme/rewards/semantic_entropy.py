@@ -133,8 +133,8 @@ class SemanticEntropy(Reward):
         vectors = embed(meanings)  # (N, 384)
         cosines = vectors @ vectors.T
 
-        def same(i: int, j: int) -> bool:
+        def share_meaning(i: int, j: int) -> bool:
             # rounding can put the cosine of a text with itself below 1
             return meanings[i] == meanings[j] or bool(cosines[i, j] >= self.threshold)
 
-        return agreement.greedy_clusters(range(len(meanings)), same)
+        return agreement.greedy_clusters(range(len(meanings)), share_meaning)

@@ -25,7 +25,7 @@ _pending: list[int] = []
 _deferring = 0  # number of open `defer_signals` blocks
 
 
-def handled() -> tuple[signal.Signals, ...]:
+def handled_signals() -> tuple[signal.Signals, ...]:
     """The signals that ask this process to stop: all but SIGHUP where it is ignored, as under `nohup`."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return tuple(number for number in SIGNALS if number != signal.SIGHUP or not ignored)
@@ -43,7 +43,7 @@ def handle_signals() -> Iterator[None]:
             act_on_pending()
         yield
         return
-    before = {number: signal.signal(number, _handle) for number in handled()}
+    before = {number: signal.signal(number, _handle) for number in handled_signals()}
     _earlier_handlers.update(
         {n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler}
     )

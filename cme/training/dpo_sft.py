@@ -46,7 +46,7 @@ class SampledMonitoring(TrainerCallback):  # type: ignore[misc]
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the policy as it is before the step."""
-        if self.monitors.due(state.global_step, state.max_steps):
+        if self.monitors.is_due(state.global_step, state.max_steps):
             self.measured[state.global_step + 1] = self._measure(f"{self.seed}:{state.global_step}")
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:

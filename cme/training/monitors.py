@@ -77,7 +77,7 @@ class Monitors:
         """Receive the trainer that holds the policy, and the number of completions per prompt."""
         self._trainer, self._group_size, self._policy = trainer, group_size, PolicyScorer(trainer)
 
-    def due(self, step: int, last: int) -> bool:
+    def is_due(self, step: int, last: int) -> bool:
         """Whether to measure what costs forward passes after `step` of `last` planned steps."""
         return step % self.every == 0 or step + 1 >= last
 
@@ -100,7 +100,7 @@ class Monitors:
         measured: dict[str, list[float]] = {}
         if distributed.process_index() == 0:
             measured = self._measure_texts(*all_rows, all_answers)
-        if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
+        if self.is_due(self._trainer.state.global_step, self._trainer.state.max_steps):
             measured["kl_from_start"] = gather(self._kl(prompts, completion_ids))
             if self.heldout is not None:
                 means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]

@@ -30,14 +30,16 @@ class Component:
     members: dict[str, "Component"] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, node: Mapping[str, Any], named: bool = True) -> "Component":
+    def from_node(cls, node: Mapping[str, Any], named: bool = True) -> "Component":
         """The component of a resolved node. If it is `named`, its field `name` is not an argument."""
         skipped = ("_target_", "members", *(["name"] if named else []))
         return cls(
             name=str(node.get("name") or "") if named else "",
             target=str(node.get("_target_") or ""),
             arguments={str(key): value for key, value in node.items() if key not in skipped},
-            members={str(name): cls.of(member) for name, member in (node.get("members") or {}).items()},
+            members={
+                str(name): cls.from_node(member) for name, member in (node.get("members") or {}).items()
+            },
         )
 
     @property
@@ -55,7 +57,9 @@ class Component:
     def instantiate(self, **more: Any) -> Any:
         """Call the target with the arguments and `more`, after instantiating members and nested components."""
         arguments = {
-            name: Component.of(value, named="name" in value).instantiate() if is_component(value) else value
+            name: Component.from_node(value, named="name" in value).instantiate()
+            if is_component(value)
+            else value
             for name, value in self.arguments.items()
         } | more
         if self.members:

@@ -67,7 +67,7 @@ class Run(Config):
     def reward_judges(self) -> dict[str, Component]:
         """The judges that the reward asks, by their paths."""
         nodes = {f"{path}.judge": part.arguments.get("judge") for path, part in self.reward_parts.items()}
-        return {path: Component.of(node) for path, node in nodes.items() if node is not None}
+        return {path: Component.from_node(node) for path, node in nodes.items() if node is not None}
 
     @property
     def judges(self) -> dict[str, Component]:
@@ -183,7 +183,7 @@ def _make_components(node: Any, path: str = "") -> None:
     for one in fields(node):
         value, here = getattr(node, one.name), f"{path}{one.name}"
         if (here in NAMED and isinstance(value, Mapping)) or is_component(value):
-            setattr(node, one.name, Component.of(value, named=here in NAMED))
+            setattr(node, one.name, Component.from_node(value, named=here in NAMED))
         elif is_dataclass(value):
             _make_components(value, f"{here}.")
         elif here in (*NAMED, "data.source") or (here in OPTIONAL and value is not None):

@@ -200,19 +200,19 @@ def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
     order, verdict, winner = row["order_shown"], row["verdict"], row["winner"]
     reason = None if row["reason"] is None else replace_surrogates(str(row["reason"]))
 
-    def unscored(why: str) -> Verdict:
+    def make_unscored(why: str) -> Verdict:
         return Verdict(pair.prompt_id, order[0] == policy, "unscored", replace_surrogates(why))
 
     if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
-        return unscored(OTHER_INSTRUCTION)
+        return make_unscored(OTHER_INSTRUCTION)
     if reason is not None and reason.startswith(FAILED):
-        return unscored(reason)
+        return make_unscored(reason)
     if not isinstance(verdict, str) or verdict not in OUTCOMES:
-        return unscored(f"the verdict is {verdict!r}; it must be A, B or TIE")
+        return make_unscored(f"the verdict is {verdict!r}; it must be A, B or TIE")
     if winner not in ("a", "b", "tie"):
-        return unscored(f"the winner is {winner!r}; it must be a, b or tie")
+        return make_unscored(f"the winner is {winner!r}; it must be a, b or tie")
     if winner != {"A": order[0], "B": order[1], "TIE": "tie"}[verdict]:
-        return unscored(f"the verdict {verdict} in the order {order} contradicts the winner {winner}")
+        return make_unscored(f"the verdict {verdict} in the order {order} contradicts the winner {winner}")
     return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[verdict], note=reason)
 
 

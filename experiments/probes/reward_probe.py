@@ -282,7 +282,7 @@ def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -
 
 def _as_configured(name: str, **arguments: Any) -> Reward:
     """A reward as its YAML file defines it, with some arguments given."""
-    return cast("Reward", Component.of(option_settings("reward", name)).instantiate(**arguments))
+    return cast("Reward", Component.from_node(option_settings("reward", name)).instantiate(**arguments))
 
 
 def second_verifier(run: Run) -> str | None:

@@ -113,20 +113,20 @@ def opponents(
     An opponent without any pair is left out.
     """
 
-    def against(text: str, prompt: Prompt, start: Generation, finished: bool | None = True) -> Pair:
+    def compare_text(text: str, prompt: Prompt, start: Generation, finished: bool | None = True) -> Pair:
         opponent = Generation(text, finished, tokens=None)  # no model wrote it
         return Pair(prompt.id, prompt.text, prompt.reference, start, opponent, prompt.answer)
 
-    def half(text: str) -> str:
+    def first_half(text: str) -> str:
         words = text.split()
         return " ".join(words[: len(words) // 2])
 
     own = list(zip(prompts, greedy, strict=True))
     pairs = (
-        [against(stock_phrases(p).boilerplate, p, g) for p, g in own],
-        [against(f"{g.response} {g.response}", p, g, g.finished) for p, g in own],
-        [against(half(g.response), p, g) for p, g in own if g.finished],
-        [against(p.text, p, g) for p, g in own],
+        [compare_text(stock_phrases(p).boilerplate, p, g) for p, g in own],
+        [compare_text(f"{g.response} {g.response}", p, g, g.finished) for p, g in own],
+        [compare_text(first_half(g.response), p, g) for p, g in own if g.finished],
+        [compare_text(p.text, p, g) for p, g in own],
         [
             Pair(p.id, p.text, p.reference, g, cut, p.answer)
             for p, g in own

@@ -52,7 +52,7 @@ def find_judged(folder: Path, record: RunRecord, judge: str, settings: Mapping[s
 def judge_settings(record: RunRecord) -> dict[str, Any]:
     """The settings of a record's own judge that change its verdicts; empty if they are not recorded."""
     node = record.config.get("judge")
-    return identity.judge_fields(Component.of(node)) if node else {}
+    return identity.judge_fields(Component.from_node(node)) if node else {}
 
 
 def _find_others(folder: Path, fields: Mapping[str, Any]) -> Iterator[RunRecord]:
@@ -103,7 +103,7 @@ def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) 
         read = {"the selected checkpoint's": twin.selected.responses} | read
     for owner, responses in read.items():
         warnings += judging.unread_warnings(run.judge, responses, [], owner=owner)
-    of_judge = judging.checkpoints(Component.of(twin.config["judge"]))
+    of_judge = judging.checkpoints(Component.from_node(twin.config["judge"]))
     unused = {f"weights of {name}" for name in of_judge if name not in loaded}
     environment = {key: value for key, value in twin.environment.items() if key not in unused}
     weights = resolve_weights(judging.checkpoints(run.judge))

@@ -238,7 +238,7 @@ def _forward_signals(name: str) -> Iterator[list[int]]:
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, stop) for number in signals.handled()}
+    before = {number: signal.signal(number, stop) for number in signals.handled_signals()}
     try:
         yield received
     finally:

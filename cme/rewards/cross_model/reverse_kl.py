@@ -102,7 +102,7 @@ class ReverseKL(VerifierReward):
         rewards: list[float | None] = []
         for q, p, ids in zip(under_verifier, under_policy, completion_ids, strict=True):
             values = p.log_likelihoods[[i for i, token in enumerate(ids) if token not in masked]]
-            mean = float(powered(values, self.power).mean())  # NaN for a completion without a token
+            mean = float(box_cox(values, self.power).mean())  # NaN for a completion without a token
             rewards.append(q - mean if q is not None and math.isfinite(mean) else None)
         return rewards
 
@@ -118,9 +118,9 @@ class _PoweredEntropy(CrossModelEntropy):
         self, verifier: "Verifier", prompts: Texts, texts: Sequence[str], ended: Sequence[bool]
     ) -> "list[tuple[Score, torch.Tensor]]":
         values = super()._token_values(verifier, prompts, texts, ended)
-        return [(score, powered(log_likelihoods, self.power)) for score, log_likelihoods in values]
+        return [(score, box_cox(log_likelihoods, self.power)) for score, log_likelihoods in values]
 
 
-def powered(log_probabilities: "torch.Tensor", power: float) -> "torch.Tensor":
-    """(p^power - 1) / power of probabilities p given by their logarithms, which are the limit for power 0."""
+def box_cox(log_probabilities: "torch.Tensor", power: float) -> "torch.Tensor":
+    """The Box-Cox transform (p^power - 1) / power of probabilities p, given log p, which is the limit for power 0."""
     return (power * log_probabilities).expm1() / power if power else log_probabilities

@@ -13,7 +13,7 @@ from markov import trainer
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL, Reward, SelfCertainty, SequenceLikelihood, TokenEntropy
-from cme.rewards.cross_model.reverse_kl import powered
+from cme.rewards.cross_model.reverse_kl import box_cox
 from cme.scoring.policy import UntrainedPolicy
 
 Tiny = Callable[..., Checkpoint]
@@ -192,9 +192,9 @@ def test_powers_of_probabilities_bound_reverse_kl(tiny: Tiny, tiny_folder: Folde
 def test_powers_by_hand() -> None:
     """Probabilities 1, 1/2 and 1e-30: 0, (1/8 - 1) / 3 and almost -1/3; their logarithms for power 0."""
     logs = torch.tensor([0.0, math.log(0.5), math.log(1e-30)])
-    assert powered(logs, 3.0).tolist() == pytest.approx([0, -7 / 24, -1 / 3])
-    assert powered(logs, 1e-4).tolist()[:2] == pytest.approx([0, math.log(0.5)], abs=1e-4)
-    assert powered(logs, 0.0).tolist() == logs.tolist()
+    assert box_cox(logs, 3.0).tolist() == pytest.approx([0, -7 / 24, -1 / 3])
+    assert box_cox(logs, 1e-4).tolist()[:2] == pytest.approx([0, math.log(0.5)], abs=1e-4)
+    assert box_cox(logs, 0.0).tolist() == logs.tolist()
 
 
 def test_special_tokens_count_in_neither_mean_if_masked(tiny: Tiny, tiny_folder: Folder) -> None:

@@ -24,7 +24,7 @@ def earlier_calls() -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
-@pytest.mark.parametrize("number", signals.handled())
+@pytest.mark.parametrize("number", signals.handled_signals())
 def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None:
     before = [signal.getsignal(n) for n in signals.SIGNALS]
     with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.handle_signals():
@@ -119,6 +119,6 @@ def test_a_closed_terminal_ends_no_command_that_ignores_it() -> None:
         with signals.handle_signals():
             send(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        assert set(signals.SIGNALS) - set(signals.handled()) == {signal.SIGHUP}
+        assert set(signals.SIGNALS) - set(signals.handled_signals()) == {signal.SIGHUP}
     finally:
         signal.signal(signal.SIGHUP, before)
