@@ -21,7 +21,6 @@ from cme.miniature.models import RECIPES, Recipe, recipe_of
 from cme.miniature.problems import FAULTS
 from cme.models import chat
 from cme.models.generation import generate
-from cme.records import Grade
 from cme.runtime.signals import end_with_parent
 
 MAX_TOKENS = 112
@@ -213,13 +212,9 @@ def measure(
         "blind": _mean(blind),
         "finished": _mean([bool(r.finished) for r in responses]),
         "length": _mean([r.tokens for r in responses if r.tokens is not None]),
-        "faults": _shares(grades),
+        "faults": {fault: _mean([g.fault == fault for g in grades]) for fault in ("none", *FAULTS)},
     }
 
 
 def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 4)
-
-
-def _shares(grades: Sequence[Grade]) -> dict[str, float]:
-    return {fault: _mean([g.fault == fault for g in grades]) for fault in ("none", *FAULTS)}

@@ -39,8 +39,8 @@ def split_thoughts(text: str) -> Thoughts:
         if end and opening not in text[: end.start()]:
             response = text[end.end() :].lstrip()
             break
-    while opened := _opening(response):
-        _, found, after = response.partition(dict(MARKERS)[opened])
+    while opened := next((pair for pair in MARKERS if response.lstrip().startswith(pair[0])), None):
+        _, found, after = response.partition(opened[1])
         if not found:
             return Thoughts(len(text), "", closed=False)
         response = after.lstrip()
@@ -50,8 +50,3 @@ def split_thoughts(text: str) -> Thoughts:
 def opened_thought(text: str) -> tuple[str, str] | None:
     """The markers of the thought within which a text ends; None if it ends within none."""
     return next((pair for pair in MARKERS if text.rfind(pair[0]) > text.rfind(pair[1])), None)
-
-
-def _opening(text: str) -> str | None:
-    """The marker with which a text begins, if any."""
-    return next((opening for opening, _ in MARKERS if text.lstrip().startswith(opening)), None)
