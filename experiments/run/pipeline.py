@@ -203,7 +203,7 @@ def _generate_pairs(
         [weights[run.generator], rows],
         partial(evaluation.load_generator, run),
         prompts,
-        progress="start answers",
+        progress="untrained model's responses",
     )
     policy, policy_seconds = cached_generations(
         store.generations, [result, rows], partial(training.policy_responses, run, store, prompts)

@@ -81,7 +81,9 @@ def select_checkpoint(
     origin = [weights[run.generator], [asdict(p) for p in prompts]]
     path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
     generator = partial(load_generator, run)
-    start, seconds = cached_responses(run, path, origin, generator, prompts, progress="start answers")
+    start, seconds = cached_responses(
+        run, path, origin, generator, prompts, progress="untrained model's responses"
+    )
     last = int(training["history"]["step"][-1])
     folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}
     folders[last] = store.checkpoint

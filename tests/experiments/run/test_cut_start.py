@@ -77,7 +77,7 @@ def test_identical_responses_tie_without_a_call(
     def sentences(*arguments: Any, **settings: Any) -> list[Generation]:
         """Every second response of the untrained model has two sentences."""
         made = generate(*arguments, **settings)
-        if settings["progress"] == "start answers":
+        if settings["progress"] == "untrained model's responses":
             made[::2] = [replace(each, response=f"{each.response}. so it is") for each in made[::2]]
         return made
 

@@ -83,7 +83,12 @@ def test_every_evaluated_response_ends_by_the_configured_rule(
     monkeypatch.setattr(evaluation, "generate", noted)
     run = composed(cell("regime=instruct", "evaluation.stop=checkpoint", "selection.every=1"))
     record = read_record(pipeline.run(run))
-    assert {"start answers", "policy answers", "verifier responses", "answers of step-1"} <= ends.keys()
+    assert {
+        "untrained model's responses",
+        "policy answers",
+        "verifier responses",
+        "answers of step-1",
+    } <= ends.keys()
     assert set(map(tuple, ends.values())) == {(1,)}
     assert load(str(Store(run).checkpoint)).end_ids == (1, 2)
     assert record.config["evaluation"]["stop"] == "checkpoint"

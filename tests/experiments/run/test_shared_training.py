@@ -53,7 +53,7 @@ class Work:
     ("override", "expected"),
     [
         ("judge=local", (0, [], 0)),
-        ("data.eval_prompts=8", (0, ["start answers", "policy answers"], 0)),
+        ("data.eval_prompts=8", (0, ["untrained model's responses", "policy answers"], 0)),
         ("capabilities=world", (0, [], 2)),
         ("trainer.learning_rate=0.02", (1, ["policy answers"], 0)),
         ("selection.every=1", (1, ["policy answers"], 0)),
@@ -79,7 +79,7 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
     trained, titles, measured = Work(monkeypatch).of(lambda: pipeline.run(run))
     answers = [title for title in titles if not title.startswith("answers of")]
     if override == "selection.every=1":  # on the selection prompts, and of its own training
-        answers.remove("start answers")
+        answers.remove("untrained model's responses")
     assert (trained, answers, measured) == expected
     if override in REUSING:
         alone = read_record(pipeline.run(composed(cell(*words, f"results_dir={tmp_path / 'alone'}"))))
