@@ -69,7 +69,7 @@ class Wins:
 
 
 def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:
-    """The pairs of N responses, from the value, the correctness and the prompt of each. No value may be NaN."""
+    """The pairs of N responses, from the value, the correctness and the prompt of each (N,). No value may be NaN."""
     names, index = np.unique(prompts, return_inverse=True)
     number = len(names)
     right_values, right_index = values[correct], index[correct]

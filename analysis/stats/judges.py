@@ -19,7 +19,7 @@ OUTCOMES = (1.0, 0.5, 0.0)
 
 
 def has_both_orders(policy_first: Bools, pairs: NDArray[np.object_]) -> bool:
-    """Whether any pair was judged in both orders, from the order and the pair of each verdict, scored or not."""
+    """Whether any pair was judged in both orders, from the order and the pair of each verdict (N,), scored or not."""
     return bool(set(pairs[policy_first]) & set(pairs[~policy_first]))
 
 
@@ -45,7 +45,10 @@ def first_position_share(points: Floats, policy_first: Bools) -> float:
 
 
 def position_consistency(points: Floats, policy_first: Bools, pairs: NDArray[np.object_]) -> float:
-    """Percentage of the pairs scored in both orders that got the same verdict in both; NaN without such a pair."""
+    """Percentage of the pairs scored in both orders that got the same verdict in both; NaN without such a pair.
+
+    Points, order and pair are those of each verdict (N,).
+    """
     by_order = tally(points, pairs, policy_first.astype(np.int64)).means
     complete = by_order[~np.isnan(by_order).any(axis=1)]
     if complete.shape[1] < 2 or not len(complete):

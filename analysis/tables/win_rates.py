@@ -42,7 +42,10 @@ CEILING_NOTE = "Perfect policy: the ceiling, which responses of quality 1 to the
 
 
 def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
-    """All tables of one scale and one judge; the longest, the evidence, comes last."""
+    """All tables of one scale and one judge; the longest, the evidence, comes last.
+
+    Raises ValueError for cells of several scales or judges.
+    """
     judgements = {(cell.scale, cell.judge) for cell in cells}
     if len(judgements) != 1:
         raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")

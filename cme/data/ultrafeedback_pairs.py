@@ -31,7 +31,10 @@ def load_pairs(
 def preference_pairs(
     rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int, place: str = SOURCE.name
 ) -> list[Preference]:
-    """`load_pairs` from rows of `place`: `instruction` and `completions`, each with `response` and `overall_score`."""
+    """`load_pairs` from rows of `place`: `instruction` and `completions`, each with `response` and `overall_score`.
+
+    Raises ValueError for a malformed row, and for prompts that are in no row.
+    """
     wanted = {p.text for p in prompts}
     answers = {}
     for i, row in enumerate(rows):

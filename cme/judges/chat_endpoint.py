@@ -71,7 +71,10 @@ class ChatEndpoint(ServerJudge):
         return [{"role": "user", "content": judging_prompt(question, *shown, self.max_response_chars)}]
 
     def read_choice(self, choice: Any) -> JudgeVerdict:
-        """The verdict in the text of a choice or, with `label`, in the log-probabilities of its first token."""
+        """The verdict in the text of a choice or, with `label`, in the log-probabilities of its first token.
+
+        Raises ValueError for a choice without a verdict.
+        """
         if self.reply == "json":
             return super().read_choice(choice)
         try:
