@@ -15,7 +15,7 @@ from analysis.records.frames import WINDOW, method_rewards
 from analysis.records.names import REGIMES, family_name, regime_name, sort_names
 
 CURVES = {
-    "quality": "true quality\n(0 to 1)",
+    "quality": "exact score\n(0 to 1)",  # true quality, or the constraints met
     "heldout": "held-out verifier\n(nats/token)",
     "length": "length\n(tokens)",
     "kl": "KL from start\n(nats/response)",
