@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
@@ -33,7 +33,7 @@ laptop: $(INSTALLED)
 miniature: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m cme.miniature
 
-# WORKERS processes of one thread each, which share small runs; one that is done takes tests from the other
+# WORKERS processes of one thread each, one more than cores since some tests wait; they share small runs
 test: $(INSTALLED)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
