@@ -72,7 +72,7 @@ chaos: $(INSTALLED)
 
 # scale=paper on stand-ins of its checkpoints, data and judges: 11 minutes on two cores; see tests/rehearsal
 rehearse: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n $(WORKERS) --dist worksteal --durations 12 tests/rehearsal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n 2 --dist worksteal --durations 12 tests/rehearsal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

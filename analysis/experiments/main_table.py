@@ -26,6 +26,7 @@ from analysis.tables.cell_tables import (
     FEW_NOTE,
     NOT_RUN,
     OPEN_NOTE,
+    ceiling_entry,
     difference_entry,
     mark_stopped,
     stop_notes,
@@ -137,6 +138,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
         MethodColumn(
             "against the untrained model", lambda row: mark_stopped(win_rate_entry(row.cell), row.cell)
         ),
+        MethodColumn("ceiling", lambda row: ceiling_entry(row.cell.controls)),
     ]
     for name, by_place in compared.items():
         for head, shown in COMPARED.items():
@@ -154,6 +156,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
             "points, on the prompts scored for both, with the paired 95 % interval over prompts. Bold: the interval "
             f"excludes 50 % (for a gain: 0), on {FEW_PROMPTS} prompts or more, without correction for the number of "
             "cells.",
+            "Ceiling: what a perfect policy would win against the untrained model, where the truth is known.",
             *(f"{name}: {checkpoints(view.named.runs, name)}." for name in compared),
             f"{NOT_RUN.text}: the untrained model is that model itself, or no run was compared with it.",
             *gap_notes(view.cells, compared),
