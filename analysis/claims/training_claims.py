@@ -29,6 +29,7 @@ def training_claims() -> list[Claim]:
     own, others = published_sweep_range(["qwen"]), published_sweep_range(["gemma", "llama", "olmo"])
     better = above(0, MARGIN)
     in_grid, among_rewards = (partial(Claim, experiments=names) for names in (GRID, REWARDS))
+    better_than_trainer = partial(Claim, rule=better, where="baselines", experiments=("rewards",))
     of_independence = partial(Claim, where="central argument, not run", experiments=("independence",))
     in_sweep = partial(Claim, where="verifier sweep, generator Qwen2.5-0.5B", experiments=("verifier_sweep",))
     no_fall = partial(
@@ -93,22 +94,16 @@ def training_claims() -> list[Claim]:
             better,
             where="baselines; majority vote argued, not run",
         ),
-        Claim(
+        better_than_trainer(
             "better than DPO",
             "CME does better than DPO on preference pairs.",
             comparisons.differences(kinds.CME, kinds.trained_with("DPO", "dpo")),
-            better,
-            where="baselines",
-            experiments=("rewards",),
             letter="a",
         ),
-        Claim(
+        better_than_trainer(
             "better than SFT",
             "CME does better than SFT on the verifier's own generations.",
             comparisons.differences(kinds.CME, kinds.trained_with("SFT", "sft")),
-            better,
-            where="baselines",
-            experiments=("rewards",),
             letter="b",
         ),
         Claim(
