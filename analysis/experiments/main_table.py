@@ -27,6 +27,7 @@ from analysis.tables.cell_tables import (
     NOT_RUN,
     OPEN_NOTE,
     ceiling_entry,
+    cut_start_entry,
     difference_entry,
     mark_stopped,
     stop_notes,
@@ -138,6 +139,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
         MethodColumn(
             "against the untrained model", lambda row: mark_stopped(win_rate_entry(row.cell), row.cell)
         ),
+        MethodColumn("cut start", lambda row: cut_start_entry(row.cell.controls)),
         MethodColumn("ceiling", lambda row: ceiling_entry(row.cell.controls)),
     ]
     for name, by_place in compared.items():
@@ -156,6 +158,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
             "points, on the prompts scored for both, with the paired 95 % interval over prompts. Bold: the interval "
             f"excludes 50 % (for a gain: 0), on {FEW_PROMPTS} prompts or more, without correction for the number of "
             "cells.",
+            "Cut start: what the untrained model's own responses, cut short, win against the uncut ones.",
             "Ceiling: what a perfect policy would win against the untrained model, where the truth is known.",
             *(f"{name}: {checkpoints(view.named.runs, name)}." for name in compared),
             f"{NOT_RUN.text}: the untrained model is that model itself, or no run was compared with it.",

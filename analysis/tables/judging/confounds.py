@@ -25,7 +25,14 @@ from scipy.special import expit
 from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.stats.intervals import SEED, Floats, interval_excludes
 from analysis.stats.regression import Controlled
-from analysis.tables.cell_tables import NEVER_BOLD, OPEN, ceiling_entry, list_table, table_name
+from analysis.tables.cell_tables import (
+    NEVER_BOLD,
+    OPEN,
+    ceiling_entry,
+    cut_start_entry,
+    list_table,
+    table_name,
+)
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.judging.controlled import ORACLE, RAW, ControlledCell
 from analysis.tables.render import Entry, Table, format_estimate, group_rows, pick
@@ -123,7 +130,8 @@ def controlled_table(cells: Sequence[ControlledCell]) -> Table:
         each = by_cell[id(cell)]
         identical = f"{100 * each.verdicts['identical'].mean():.0f}"
         rates = {control: controlled_entry(rate, cell.win.open) for control, rate in each.rates.items()}
-        return {**rates, "ceiling of raw": ceiling_entry(cell.controls), "identical (%)": identical}
+        controls = {"cut start": cut_start_entry(cell.controls), "ceiling": ceiling_entry(cell.controls)}
+        return {**rates, **controls, "identical (%)": identical}
 
     title = "Win rate at no difference in length or surprisal (%)"
     return list_table("controlled", title, [each.cell for each in cells], columns, controlled_notes(cells))
@@ -144,7 +152,8 @@ def controlled_notes(cells: Sequence[ControlledCell]) -> list[str]:
         "deviation, in a cell of several such models that under each. Both: length and surprisal together.",
         "A control also removes what is correlated with its covariate, including quality: where better answers are "
         "shorter or likelier, it removes part of the real gain.",
-        "Ceiling of raw: what a perfect policy would win, where the truth is known.",
+        "Cut start and ceiling, both raw: what the untrained model's own responses, cut short, win against the uncut "
+        "ones, and what a perfect policy would win where the truth is known.",
         "Identical: verdicts on two identical responses. They have no difference, tie, and pull a controlled rate "
         "towards 50 %.",
     ]

@@ -70,25 +70,25 @@ def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
     table = table_of([run])
     [row] = rows(table)
     assert table.header == [
-        *("family", "regime", "against the untrained model", "ceiling"),
+        *("family", "regime", "against the untrained model", "cut start", "ceiling"),
         *("trained against instruct", "start against instruct", "gain on instruct"),
         *("trained against reference", "start against reference", "gain on reference"),
     ]
     texts = [entry.text for entry in row]
     assert texts[:2] == ["Qwen", "Pretrained"]
     assert [text.split(" ")[0] for text in texts[2:]] == [
-        "100.0", "-", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
+        "100.0", "-", "-", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
     ]  # fmt: skip
     # on 18 prompts the policy has a point more, on the other 18 as many
     half = stats.t.ppf(0.975, 35) * sqrt(0.25 * 36 / 35) / sqrt(36)
-    assert texts[6] == f"+50.0 [{100 * (0.5 - half):.1f}, {100 * (0.5 + half):.1f}]"
-    assert [entry.bold for entry in row[4:]] == [True, True, True, False, False, False]
+    assert texts[7] == f"+50.0 [{100 * (0.5 - half):.1f}, {100 * (0.5 + half):.1f}]"
+    assert [entry.bold for entry in row[5:]] == [True, True, True, False, False, False]
 
 
 def test_the_ceiling_is_that_of_a_perfect_policy_where_the_truth_is_known(make_record: Make) -> None:
     verdicts = [replace(v, scores=(0.9, 0.4) if v.policy_first else (0.4, 0.9)) for v in won(36)]
     [row] = rows(table_of([make_record(verdicts=verdicts, comparisons=[comparison("x", 27, 9)])]))
-    assert row[3].text == "100.0"  # every response of the untrained model has quality 0.4
+    assert row[4].text == "100.0"  # every response of the untrained model has quality 0.4
 
 
 def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -> None:
@@ -116,8 +116,8 @@ def test_missing_comparisons_are_dashes_and_partial_ones_have_a_note(make_record
         make_record(family="llama", run_id="d", verdicts=won(20), comparisons=[comparison("x", 1, 1)]),
     ]
     table = table_of([first, *others])
-    assert table.header[4:] == ["trained against x", "start against x", "gain on x"]
-    by_place = {(row[0].text, row[1].text): [entry.text for entry in row[4:]] for row in rows(table)}
+    assert table.header[5:] == ["trained against x", "start against x", "gain on x"]
+    by_place = {(row[0].text, row[1].text): [entry.text for entry in row[5:]] for row in rows(table)}
     assert by_place["", "Instruct"] == ["-", "-", "-"]
     assert by_place["Qwen", "Pretrained"][0].startswith("55.6 [")
     assert any("CME: 1 of 2 runs" in note for note in table.notes)
@@ -134,9 +134,9 @@ def test_unscored_verdicts_are_left_out_with_their_other_order_and_counted(make_
     run = make_record(verdicts=won(20), comparisons=[replace(made, policy=failed)])
     table = table_of([run])
     [row] = rows(table)
-    assert row[4].text.startswith(f"{100 * 26 / 35:.1f} [")
+    assert row[5].text.startswith(f"{100 * 26 / 35:.1f} [")
     # the gain is over the 35 prompts that both have scored, on 18 of which the policy has a point more
-    assert row[6].text.startswith(f"+{100 * 18 / 35:.1f} [")
+    assert row[7].text.startswith(f"+{100 * 18 / 35:.1f} [")
     assert any(note.startswith("1 of these verdicts") and "and 1 more" in note for note in table.notes)
 
 

@@ -140,7 +140,7 @@ def test_rates_that_the_unscored_could_change_are_never_bold(make_record: MakeRe
     same = Generation("same", True, 1, 1.0)
     more = [Pair(v.prompt_id, "?", None, same, same) for v in silent]
     cut = replace(record, verdicts=[*record.verdicts, *silent], pairs=[*record.pairs, *more])
-    settled, unsure = (confound_tables(controlled_of(r))[0].groups[0][0][3:-2] for r in (record, cut))
+    settled, unsure = (confound_tables(controlled_of(r))[0].groups[0][0][3:-3] for r in (record, cut))
     assert all(entry.bold for entry in settled) and not any(entry.bold for entry in unsure)
     assert [entry.text for entry in unsure] == [f"{entry.text} ?" for entry in settled]
 
