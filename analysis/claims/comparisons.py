@@ -25,7 +25,7 @@ from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, start_quality
 from analysis.records.names import verifier_name
 from analysis.stats.contrasts import builds, contrast, number_of_seeds, on_common_builds, split_builds
-from analysis.stats.metrics import Tally
+from analysis.stats.win_rates import Tally
 from analysis.tables.cells import Cell, build_cells, place, same_setting
 from cme.records import CUT_START, RunRecord
 

@@ -16,7 +16,7 @@ from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
-from analysis.stats.metrics import WinRate, tally, win_rate
+from analysis.stats.win_rates import WinRate, tally, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 

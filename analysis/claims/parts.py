@@ -8,8 +8,8 @@ import numpy as np
 
 from analysis.stats.contrasts import Contrast, number_of_seeds, split_builds
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
-from analysis.stats.metrics import Tally, difference_with_interval
 from analysis.stats.seeds import MIN_SEEDS, Component, across_seeds, combine_components
+from analysis.stats.win_rates import Tally, difference_with_interval
 
 PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
 Interval = tuple[float, float, float]

@@ -23,7 +23,7 @@ from analysis.records.names import generator_name, plain_name, sort_names, verif
 from analysis.stats.auroc import Estimate, pooled_auroc, pooled_difference
 from analysis.stats.contrasts import number_of_seeds, paired_change, split_builds
 from analysis.stats.intervals import Floats
-from analysis.stats.metrics import tally
+from analysis.stats.win_rates import tally
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
 from analysis.tables.render import mean_over_seeds

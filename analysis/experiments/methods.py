@@ -17,7 +17,7 @@ from analysis.records.frames import WINDOW
 from analysis.records.names import REGIMES, family_name, generator_name, order_key, regime_name
 from analysis.sections.base import Part
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import quality_change
+from analysis.stats.win_rates import quality_change
 from analysis.tables.cell_tables import (
     CONTROL_COLUMNS,
     mark_stopped,

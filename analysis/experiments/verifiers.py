@@ -26,8 +26,8 @@ from analysis.records.relations import CONTROLS, KNOWLEDGE, knowledge, relation
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, paired_change
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import Tally, tally, win_rate
 from analysis.stats.seeds import MIN_SEEDS
+from analysis.stats.win_rates import Tally, tally, win_rate
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
 from analysis.tables.judging.controlled import ORACLE

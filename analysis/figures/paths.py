@@ -22,7 +22,7 @@ from analysis.figures.curves import (
 )
 from analysis.figures.style import NO_DIFFERENCE, PEAK, UNTRAINED, Plot, Style, draw_estimate, draw_reference
 from analysis.records.names import generator_name, judge_label
-from analysis.stats.metrics import is_undecided
+from analysis.stats.win_rates import is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from analysis.tables.training.courses import BLOCK

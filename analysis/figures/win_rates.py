@@ -18,8 +18,8 @@ from analysis.figures.style import (
 from analysis.records.grouping import group_by
 from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import MIN_SEEDS
+from analysis.stats.win_rates import WinRate, is_undecided
 from analysis.tables.cell_tables import method_key
 from analysis.tables.cells import Cell
 from analysis.tables.controls import Controls

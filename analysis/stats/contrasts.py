@@ -22,9 +22,9 @@ from analysis.stats.intervals import (
     t_p_value,
     t_quantile,
 )
-from analysis.stats.metrics import Tally
 from analysis.stats.seeds import Component, combine_components, seed_component
 from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
+from analysis.stats.win_rates import Tally
 
 
 @dataclass(frozen=True)

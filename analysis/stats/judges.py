@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.intervals import Bools, Floats, bootstrap_interval
-from analysis.stats.metrics import tally
+from analysis.stats.win_rates import tally
 
 OUTCOMES = (1.0, 0.5, 0.0)
 

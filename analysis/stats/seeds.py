@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.intervals import Floats, Interval, half_width, share_interval, standard_error
-from analysis.stats.metrics import Tally, tally
 from analysis.stats.ties import decided_counts, tied_interval
+from analysis.stats.win_rates import Tally, tally
 
 MIN_SEEDS = 3  # no interval over fewer seeds
 

@@ -14,8 +14,8 @@ from analysis.records.grouping import group_by
 from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
 from analysis.stats.intervals import MIN_PROMPTS, UNDEFINED, clustered_interval, interval_excludes
-from analysis.stats.metrics import Tally, difference_with_interval, share_with_interval, tally
 from analysis.stats.seeds import MIN_SEEDS
+from analysis.stats.win_rates import Tally, difference_with_interval, share_with_interval, tally
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import (
     Column,

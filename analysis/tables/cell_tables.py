@@ -17,8 +17,8 @@ from analysis.records.names import (
 )
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import WinRate, is_undecided
 from analysis.stats.seeds import SeedSpread
+from analysis.stats.win_rates import WinRate, is_undecided
 from analysis.tables.cells import Cell, place
 from analysis.tables.controls import Controls
 from analysis.tables.render import (

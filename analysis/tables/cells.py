@@ -17,9 +17,9 @@ from analysis.records.names import generator_name, sort_names
 from analysis.stats.contrasts import Contrast, contrast, on_common_builds
 from analysis.stats.intervals import holm_adjusted, prompts_needed
 from analysis.stats.judges import Agreement, has_both_orders
-from analysis.stats.metrics import Quality, Tally, WinRate, quality_change, tally, win_rate
 from analysis.stats.seeds import SeedSpread, seed_spread
 from analysis.stats.text import most_common_count
+from analysis.stats.win_rates import Quality, Tally, WinRate, quality_change, tally, win_rate
 from analysis.tables.controls import Controls
 from analysis.tables.judging.agreement import panel_agreement
 from analysis.tables.judging.judges import Checked, Standing, judge_standing, order_columns, position_bias

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.records.ceiling import ceiling
 from analysis.records.frames import verdicts_frame
-from analysis.stats.metrics import WinRate
 from analysis.stats.seeds import SeedSpread, seed_spread
+from analysis.stats.win_rates import WinRate
 from analysis.tables.judging.judges import order_columns, rate_of
 from cme.records import CUT_START, Comparison, RunRecord, Verdict
 

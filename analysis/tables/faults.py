@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.records.frames import Frames, method_rewards
 from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import quality_change
+from analysis.stats.win_rates import quality_change
 from analysis.tables.accuracy import CELL
 from analysis.tables.render import Entry, Row, Table, pick, slug
 from cme.records import RunRecord

@@ -9,7 +9,7 @@ from analysis.records.builds import pool_builds
 from analysis.records.grouping import group_by
 from analysis.records.names import display_name
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import is_undecided
+from analysis.stats.win_rates import is_undecided
 from analysis.tables.cell_tables import method_key
 from analysis.tables.cells import Cell, build_cells, place
 from analysis.tables.judging.judges import Checked

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.records.names import add_details, display_name, plain_name
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
-from analysis.stats.metrics import known_mean
+from analysis.stats.win_rates import known_mean
 from analysis.tables.render import Entry, Table, format_estimate, slug
 from cme.records import RewardProbeRecord
 

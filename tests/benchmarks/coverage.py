@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import LEVEL, Floats
-from analysis.stats.metrics import tally, win_rate
 from analysis.stats.seeds import seed_spread
+from analysis.stats.win_rates import tally, win_rate
 
 PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 1.0, 0.3, 0.3, 0.3
 JUDGE_EFFECTS = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}

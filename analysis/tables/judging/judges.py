@@ -16,7 +16,7 @@ from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
 from analysis.stats.intervals import FEW_PROMPTS, Bools, Floats
 from analysis.stats.judges import first_position_share, half_scored, position_consistency
-from analysis.stats.metrics import WinRate, win_rate
+from analysis.stats.win_rates import WinRate, win_rate
 from analysis.tables.render import (
     Column,
     Entry,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.records.frames import IDENTITY, WINDOW, history_frame
 from analysis.stats.intervals import Floats
-from analysis.stats.metrics import Tally
+from analysis.stats.win_rates import Tally
 from analysis.tables.render import UNKNOWN
 from analysis.tables.training.trajectory import greedy_changes, greedy_quality
 from cme.records import RunRecord

@@ -14,7 +14,6 @@ import pandas as pd
 from analysis.records.frames import WINDOW, group_runs
 from analysis.records.names import REGIMES, REWARDS, order_key
 from analysis.stats.intervals import UNDEFINED, Floats, interval_excludes, standard_error, t_interval
-from analysis.stats.metrics import quality_change
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.stats.text import (
     compression_ratio,
@@ -25,6 +24,7 @@ from analysis.stats.text import (
     self_bleu,
     split_words,
 )
+from analysis.stats.win_rates import quality_change
 from analysis.tables.accuracy import CELL, PLACE
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import Column, Entry, Table, build_table, format_estimate, format_interval, slug

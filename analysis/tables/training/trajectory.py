@@ -23,7 +23,7 @@ from analysis.records.builds import seed_names
 from analysis.records.frames import run_identity, verdicts_frame
 from analysis.records.names import judge_label, method_names, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
-from analysis.stats.metrics import Tally, is_undecided, known_mean, tally, win_rate
+from analysis.stats.win_rates import Tally, is_undecided, known_mean, tally, win_rate
 from analysis.tables.accuracy import PLACE
 from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.judging.judges import order_columns, rate_of

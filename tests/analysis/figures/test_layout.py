@@ -24,7 +24,7 @@ from analysis.figures.separation import auroc_plot, distribution_plot, scatter_p
 from analysis.figures.style import CEILING, CUT_START, STYLES, Plot, reward_style
 from analysis.figures.win_rates import ControlsByPlace, main_plot, win_rate_plot
 from analysis.records.frames import history_frame
-from analysis.stats.metrics import win_rate
+from analysis.stats.win_rates import win_rate
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.judging.controlled import controlled_cells
 from analysis.tables.separation import Separation

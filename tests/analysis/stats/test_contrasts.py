@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.stats.contrasts import contrast
-from analysis.stats.metrics import tally
+from analysis.stats.win_rates import tally
 
 
 def grid(rng, prompts, seeds, centre=0.0):

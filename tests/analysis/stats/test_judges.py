@@ -20,7 +20,7 @@ from analysis.stats.judges import (
     has_both_orders,
     position_consistency,
 )
-from analysis.stats.metrics import win_rate
+from analysis.stats.win_rates import win_rate
 from analysis.tables.cells import build_cells, cells_frame
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_tables

@@ -5,9 +5,9 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.stats.contrasts import contrast
-from analysis.stats.metrics import tally, win_rate
 from analysis.stats.seeds import seed_spread
 from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
+from analysis.stats.win_rates import tally, win_rate
 
 
 def numbered(count):

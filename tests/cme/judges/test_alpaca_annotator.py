@@ -16,7 +16,7 @@ import pytest
 from http_stub import StubHandler, StubServer, serving
 from samples import response
 
-from analysis.stats.metrics import win_rate
+from analysis.stats.win_rates import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import TEMPLATE_MARKERS, AlpacaEvalAnnotator
 from cme.judges.pairwise import VerdictLog, judge_pairs

@@ -10,8 +10,8 @@ from matplotlib.text import Text
 from scipy import stats
 
 from analysis.figures.trajectory import pooled_measures, trajectory_plots
-from analysis.stats.metrics import win_rate
 from analysis.stats.seeds import across_seeds
+from analysis.stats.win_rates import win_rate
 from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
 from analysis.tables.training.trajectory import (

@@ -16,8 +16,8 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from analysis.stats.intervals import clustered_interval
-from analysis.stats.metrics import is_undecided, quality_change, win_rate
 from analysis.stats.seeds import interquartile_mean, seed_spread
+from analysis.stats.win_rates import is_undecided, quality_change, win_rate
 
 verdicts = st.lists(
     st.tuples(st.integers(0, 15), st.sampled_from([0.0, 0.5, 1.0, float("nan")])), min_size=1, max_size=60
