@@ -2,9 +2,11 @@
 
 import functools
 import pydoc
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -117,3 +119,10 @@ def option_settings(group: str, name: str) -> dict[str, Any]:
     assert isinstance(settings, DictConfig)
     parents = [option_settings(group, str(parent)) for parent in settings.pop("defaults", [])]
     return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.merge(*parents, settings)))
+
+
+@functools.cache
+def configured_targets(conf: Path) -> frozenset[str]:
+    """Every `_target_` in the files of a folder such as `conf/`."""
+    texts = [file.read_text() for file in conf.rglob("*.yaml")]
+    return frozenset(target for text in texts for target in re.findall(r"_target_:\s*([\w.]+)", text))

@@ -1,9 +1,6 @@
 """What Hydra knows before it composes: the schema, the options that no file of `conf/` declares, and interpolations."""
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -40,25 +37,8 @@ def load_verifiers() -> dict[str, Any]:
     return dict(options)
 
 
-_environment_is_readable = ContextVar("environment_is_readable", default=True)
-
-
-@contextmanager
-def without_environment() -> Iterator[None]:
-    """Refuse every `${oc.env:NAME}` within the block, for settings that may come from elsewhere."""
-    token = _environment_is_readable.set(False)
-    try:
-        yield
-    finally:
-        _environment_is_readable.reset(token)
-
-
 def _environment_variable(name: str, *default: Any) -> Any:
     """The value of an environment variable. Raises ValueError for a secret: records keep the resolved configuration."""
-    if not _environment_is_readable.get():
-        raise ValueError(
-            f"it reads the environment variable {name}, which only a command line of your own may"
-        )
     if SECRET_NAME.search(name):
         raise ValueError(
             f"{name} is a secret by its name, and a record would show it; name it in api_key_variable where a key is "

@@ -16,9 +16,10 @@ from cme.judges.pairwise import SINGLE_ORDER
 from cme.models import template_variables
 from cme.records import LARGEST_COUNT, find_unwritable
 from cme.rewards.base import Reward
+from cme.runtime import shipped
 from cme.runtime.files import check_name
 from experiments.config import identity, reward_validation
-from experiments.config.components import Component, locate
+from experiments.config.components import Component, configured_targets, locate
 from experiments.config.family_overlap import Party, run_warnings
 from experiments.config.schema import REGIMES, Config
 from experiments.config.settings import declared_fields
@@ -132,27 +133,27 @@ def check_names(values: Mapping[str, Any]) -> None:
 
 
 def check_targets(values: Mapping[str, Any]) -> None:
-    """Refuse every `_target_`, also nested ones, that is neither in `cme` nor in a trusted package.
+    """Refuse every `_target_`, also nested ones, unless a file in `conf/` names it in `cme`, or its package is trusted.
 
-    The name is checked before it is imported, then the module that defines the callable. `experiment.run` must be in
-    `experiments` or in a trusted package, and is imported when it runs. Raises BadConfig.
+    The name is checked before it is imported. `experiment.run` must be in `experiments` or in a trusted package, and is
+    imported when it runs. Raises BadConfig.
     """
-    trusted = values["trusted_packages"]
-    targets = {p: v for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
+    trusted, named = values["trusted_packages"], configured_targets(shipped.CONF)
+    targets = {p: str(v) for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
     for path, target in {**targets, "experiment.run": values["experiment"]["run"]}.items():
-        home = "experiments" if path == "experiment.run" else "cme"
-        if (package := str(target).partition(".")[0]) not in (home, *trusted):
-            raise BadConfig(
-                f"{path}={target} is not in {home}; if you trust it, add trusted_packages=[{package}]"
-            )
-    for path, target in targets.items():
+        home = "cme" if path in targets else "experiments"
+        package = target.partition(".")[0]
+        remedy = f"; if you trust it, add trusted_packages=[{package}]"
+        if package not in (home, *trusted):
+            raise BadConfig(f"{path}={target} is not in {home}{remedy}")
+        if path not in targets:
+            continue
+        if target not in named and package not in trusted:
+            raise BadConfig(f"{path}={target}, which no file in conf/ names{remedy}")
         try:
-            factory = locate(str(target))
+            locate(target)
         except ImportError as error:
             raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-        module = str(getattr(factory, "__module__", None))
-        if module.partition(".")[0] not in ("cme", *trusted):
-            raise BadConfig(f"{path}={target} is defined in {module}, not in cme")
 
 
 def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:

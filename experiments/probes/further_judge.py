@@ -22,7 +22,7 @@ from cme.records import (
 )
 from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, foreign, identity
+from experiments.config import composition, identity
 from experiments.config.family_overlap import Party, generator_parties
 from experiments.config.runs import Run, reward_verifiers
 from experiments.config.validation import BadConfig, validate
@@ -54,7 +54,6 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
         parties, data = parties_of(record), _data_of(record, path)
         words = [f"data={data['name']}"] if data else []
         [run] = composition.compose_cells([*words, *overrides], parties, data)
-        foreign.check_targets({"data": run.values["data"]}, run.trusted_packages)
         own = identity.judge_fields(run.judge)
         earlier = earlier_judge(record, run.judge.name, own)
         if earlier is not None and all(v.outcome != "unscored" for v in earlier.verdicts):

@@ -19,13 +19,13 @@ from cme.runtime.command_line import (
 )
 from cme.runtime.files import check_links
 from cme.runtime.terminal import plain
-from experiments.config import composition, foreign, registration
+from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
 from experiments.run import cell, preparation
 from experiments.run.store import RECORD, Store, trains
-from experiments.sweep import launchers, ledger, report
+from experiments.sweep import foreign, launchers, ledger, report
 from experiments.sweep.ledger import Entry
 
 STOPPED = (INTERRUPTED, CTRL_C)
@@ -68,7 +68,7 @@ def run_entries(
     """Run cells of the ledger, and report on them as `main` does; return the exit code.
 
     `arguments` may name a launcher, fail_fast=true, and the packages to trust, which no ledger can name. Texts are sent
-    to the `allowed_hosts` besides those that `experiments.config.foreign` accepts.
+    to the `allowed_hosts` besides those that `experiments.sweep.foreign` accepts.
 
     A cell is composed only when its turn comes, or that of its batch with a launcher. A cell that cannot run is
     reported, and the others run.
@@ -107,9 +107,9 @@ def _prepare_entries(
     errors: list[str] = []
     for entry in batch:
         try:
-            with registration.without_environment():
-                [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
-            foreign.check_cell(run, allowed_hosts)
+            foreign.check_overrides(entry.overrides)
+            [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
+            foreign.check_servers(run, allowed_hosts)
             if _folder(run).name != entry.run_id:
                 raise BadConfig(
                     f"its command line now gives {_folder(run).name}, since the configuration has changed; run that "
