@@ -3,21 +3,23 @@
     python -m tests.benchmarks.alignment
 
 A group of 8 responses of 256 tokens to a prompt of 128: SmolLM2-135M-Instruct scores the text of Gemma-3-270M's
-tokens. The methods take turns; the printed times are medians over rounds.
+tokens. The methods take turns; the printed times are medians over 5 rounds.
 """
 
-import argparse
 from itertools import pairwise
 from statistics import median
 
 import numpy as np
 
+from cme.checkpoints import load, load_tokenizer
 from cme.scoring import alignment
 from cme.scoring.token_scorer import TokenScorer
-from tests.benchmarks.workload import load, time_in_turns, workload
+from tests.benchmarks.workload import make_workload, time_in_turns
 
 
-def nested_loops(values: np.ndarray, source_ends: alignment.Ends, target_ends: alignment.Ends) -> list[float]:
+def align_by_loops(
+    values: np.ndarray, source_ends: alignment.Ends, target_ends: alignment.Ends
+) -> list[float]:
     """Each target token's mean over the source tokens that overlap it, found by comparing every pair."""
     sources, targets = ([0, *ends.tolist()] for ends in (source_ends, target_ends))
     means = []
@@ -33,37 +35,30 @@ def nested_loops(values: np.ndarray, source_ends: alignment.Ends, target_ends: a
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    verifier, theirs = load("package:smollm2-135m-instruct", "float32", "cpu")
-    _, ours = load("package:gemma-3-270m", "float32", "cpu")
-    work = workload("128x256x8", ours)
+    verifier, ours = load("package:smollm2-135m-instruct"), load_tokenizer("package:gemma-3-270m")
+    theirs = verifier.tokenizer
+    work = make_workload("128x256x8", ours)
     [sampled] = work.groups
     texts = [str(ours.decode(ids, skip_special_tokens=True)) for ids in sampled]
     encoded = [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
     prompt = theirs(str(ours.decode(work.prompts[0], skip_special_tokens=True)), add_special_tokens=False)
     values = [-np.arange(1.0, len(ids) + 1) for ids in encoded]
-    scorer = TokenScorer(verifier)
+    scorer = TokenScorer(verifier.model)
 
     def ends(i: int) -> tuple[alignment.Ends, alignment.Ends]:
         return alignment.text_ends(theirs, texts[i])[1], alignment.sampled_ends(ours, sampled[i], texts[i])
 
-    known = [ends(i) for i in range(len(texts))]
+    known = [(v, *ends(i)) for i, v in enumerate(values)]
     seconds = time_in_turns(
         {
             "scoring": lambda: scorer.score([prompt["input_ids"]] * len(encoded), encoded),
             "alignment, tokenizing included": lambda: [
                 alignment.align(v, *ends(i), "mean") for i, v in enumerate(values)
             ],
-            "alignment of given ends": lambda: [
-                alignment.align(v, *at, "mean") for v, at in zip(values, known, strict=True)
-            ],
-            "nested loops over given ends": lambda: [
-                nested_loops(v, *at) for v, at in zip(values, known, strict=True)
-            ],
+            "alignment of given ends": lambda: [alignment.align(*given, "mean") for given in known],
+            "nested loops over given ends": lambda: [align_by_loops(*given) for given in known],
         },
-        repeats,
+        repeats=5,
     )
     medians = {name: median(rounds) for name, rounds in seconds.items()}
     for name, value in medians.items():

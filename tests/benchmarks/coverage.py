@@ -12,13 +12,13 @@ advantage is 0; the interquartile mean is compared with the truth of the mean.
 """
 
 import argparse
-from collections import Counter
 from dataclasses import astuple, dataclass, fields, replace
 from math import isnan
-from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import LEVEL, Floats
@@ -58,16 +58,8 @@ class Verdicts:
 
 
 INTERVALS = (
-    *(
-        "win rate",
-        "its bootstrap",
-        "contrast",
-        "mean, across seeds",
-        "IQM, across seeds",
-        "contrast, across seeds",
-    ),
-    "mean, across seeds, floored",
-    "win rate's interval used across seeds",
+    *("win rate", "its bootstrap", "contrast", "mean, across seeds", "IQM, across seeds"),
+    *("contrast, across seeds", "mean, across seeds, floored", "win rate's interval used across seeds"),
 )
 SETTINGS = (
     Setting(10, 3, 1, 0.4, 0.3),
@@ -91,16 +83,12 @@ SETTINGS = (
 
 def truth(setting: Setting, effects: Floats, more: float = 0.0) -> float:
     """The expected points over prompts of seeds with these effects, `more` the variance of effects not given."""
-    spread = NormalDist(sigma=(PROMPT**2 + JUDGE_ON_PROMPT**2 + SEED_ON_PROMPT**2 + VERDICT**2 + more) ** 0.5)
-    means = [
-        setting.advantage + effect + judge + place
-        for effect in effects
-        for judge in JUDGE_EFFECTS[setting.judges]
-        for place in (FIRST_SHOWN, -FIRST_SHOWN)
+    spread = norm(scale=(PROMPT**2 + JUDGE_ON_PROMPT**2 + SEED_ON_PROMPT**2 + VERDICT**2 + more) ** 0.5)
+    others = [
+        judge + place for judge in JUDGE_EFFECTS[setting.judges] for place in (FIRST_SHOWN, -FIRST_SHOWN)
     ]
-    return float(
-        np.mean([(spread.cdf(m - setting.threshold) + spread.cdf(m + setting.threshold)) / 2 for m in means])
-    )
+    means = setting.advantage + np.add.outer(effects, others)
+    return float((spread.cdf(means - setting.threshold) + spread.cdf(means + setting.threshold)).mean() / 2)
 
 
 def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | None = None) -> Verdicts:
@@ -122,13 +110,8 @@ def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | No
     points = np.where(advantage > setting.threshold, 1.0, np.where(advantage < -setting.threshold, 0.0, 0.5))
     points[rng.random(shape) < UNSCORED] = np.nan
     prompts, seeds, _, _ = (index.ravel() for index in np.indices(shape))
-    return Verdicts(
-        points.ravel(),
-        prompts,
-        seeds,
-        truth(setting, effects),
-        truth(setting, np.zeros(1), setting.between**2),
-    )
+    across_seeds = truth(setting, np.zeros(1), setting.between**2)
+    return Verdicts(points.ravel(), prompts, seeds, truth(setting, effects), across_seeds)
 
 
 def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool]:
@@ -153,16 +136,10 @@ def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool
     return {name: lo <= 100 * truth <= hi for name, (lo, hi, truth) in intervals.items() if not isnan(lo)}
 
 
-def coverage(setting: Setting, evaluations: int, seed: int) -> dict[str, float]:
+def coverage(setting: Setting, evaluations: int, seed: int) -> "pd.Series[float]":
     """Percent of the simulated evaluations with an interval of a kind in which it contains its truth."""
     rng = np.random.default_rng([seed, *(round(10 * value) for value in astuple(setting))])
-    covered: Counter[str] = Counter()
-    defined: Counter[str] = Counter()
-    for _ in range(evaluations):
-        contained = contains_truth(setting, rng)
-        covered.update(contained)
-        defined.update(contained.keys())
-    return {name: 100 * covered[name] / count for name, count in defined.items()}
+    return 100 * pd.DataFrame([contains_truth(setting, rng) for _ in range(evaluations)]).mean()
 
 
 def main() -> None:

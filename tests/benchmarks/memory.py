@@ -4,22 +4,14 @@ Runs cells of miniature scale and two training steps, one after the other in thi
 prints the resident memory after each, in MB, with the slope from the third cell on: what a cell does not release.
 """
 
-import os
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
+import psutil
 
 from experiments.config import composition
 from experiments.run import cell
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident() -> float:
-    """Resident memory of this process, MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
 
 
 def main(cells: int) -> None:
@@ -34,7 +26,7 @@ def main(cells: int) -> None:
         sizes = []
         for config in composition.compose_cells(["-m", *small, f"seed=range(0,{cells})"]):
             cell.run(config)
-            sizes.append(resident())
+            sizes.append(psutil.Process().memory_info().rss / 2**20)
             print(f"cell {len(sizes)}: {sizes[-1]:.0f} MB", flush=True)
     slope = np.polyfit(range(cells - 2), sizes[2:], 1)[0]
     print(f"from the third cell on: {min(sizes[2:]):.0f}-{max(sizes[2:]):.0f} MB, {slope:+.1f} MB per cell")

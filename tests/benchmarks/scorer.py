@@ -3,7 +3,8 @@
     python -m tests.benchmarks.scorer --models package:smollm2-135m-instruct --shapes 128x256x8,ragged --out scorer.json
 
 The methods take turns: each round times every method once, in an order that rotates from round to round, and ratios
-are taken within a round. A machine whose speed changes therefore affects all methods alike.
+are taken within a round. A machine whose speed changes therefore affects all methods alike. docs/performance.md
+explains the columns.
 """
 
 import argparse
@@ -11,53 +12,53 @@ import copy
 import json
 import logging
 import os
-import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import torch
 import transformers
 from torch.profiler import ProfilerActivity, profile
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from tests.benchmarks.methods import METHODS, PAPER, UNSHARED, Method, Scoring, Setting, paper
-from tests.benchmarks.workload import Workload, flops, load, workload
-
-PEAK_FLOPS = 989e12
-"""Dense bfloat16 operations per second that NVIDIA states for an H100 SXM (an H200 has the same)."""
+from cme.checkpoints import Checkpoint, load
+from tests.benchmarks.methods import (
+    METHODS,
+    PAPER,
+    UNSHARED,
+    Scoring,
+    Setting,
+    Values,
+    score_alone,
+    score_groups,
+)
+from tests.benchmarks.workload import Workload, count_flops, make_workload
 
 COLUMNS = [
     *("model", "shape", "method", "s per group, median [20 %, 80 %]", "rounds", "response tokens/s"),
     *("times as fast as `paper`", "times as fast as the best unshared", "peak extra memory, MiB"),
-    *("difference, nats per token: largest", "mean", "share of the bound", "MFU"),
+    *("difference, nats per token: largest", "mean", "share of the bound"),
 ]
-NOTES = """\
-Times are wall-clock medians over rounds; ratios are medians of the ratios within a round. "Best unshared" is
-the fastest (by median) of the batched methods that compute the prompt once for every response, marked °. Peak
-extra memory is measured in an untimed call. Differences are absolute, between token log-likelihoods and those
-of `paper` in float32 with the same weights; lm-eval returns only sums, so its differences are those of each
-response's mean. The bound is the operations that scoring needs at least (each prompt computed once, the head
-on response rows only, sliding windows ignored) at the measured speed of the model's kind of matrix product.
-MFU (bfloat16 on a GPU) is the same operations relative to 989 TFLOP/s."""
 
 
 @dataclass
 class Row:
-    """Measurements of one method on one model and shape; `seconds` are of all groups, one entry per round."""
+    """Measurements of one method on one model and shape.
+
+    `seconds` are of all groups, one entry per round, None where the method was over its budget. Differences are
+    absolute, in nats per token, from `paper` in float32.
+    """
 
     method: str
-    failure: str | None = None
+    peak_bytes: int
+    largest_difference: float
+    mean_difference: float
     seconds: list[float | None] = field(default_factory=list)
-    peak_bytes: int | None = None
-    largest_difference: float | None = None
-    mean_difference: float | None = None
-    sums: bool = False
 
     @property
     def times(self) -> list[float]:
@@ -67,119 +68,79 @@ class Row:
 
 def main() -> None:
     """Measure what the command line names, write the record, print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.scorer", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scorer")
     add = parser.add_argument
-    add("--models", default="package:smollm2-135m-instruct,package:gemma-3-270m", help="or random:gemma3-4b")
+    add("--models", default="package:smollm2-135m-instruct,package:gemma-3-270m")
     add("--shapes", default="128x256x8,256x512x16,512x64x8,ragged", help="PROMPTxRESPONSExGROUP, or ragged")
-    add("--methods", help="parts of names of methods; `paper` is always measured; default: all")
+    add("--methods", default="", help="parts of names of methods; `paper` is always measured; default: all")
     add("--repeats", type=int, default=5, help="timed rounds")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--dtype", help="default: float32 on a CPU and bfloat16 on a GPU")
+    add("--dtype", default="float32")
     add("--out", type=Path, help="file of the JSON record")
     add("--budget", type=float, default=120.0, help="seconds per method after which it is timed no more")
     add("--batch-tokens", type=int, default=4096, help="limit of tokens in a forward pass of our scorer")
     options = parser.parse_args()
-    options.dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    given = {k.replace("_", "-"): v for k, v in vars(options).items() if v is not None and k != "out"}
-    command = " ".join(["python -m tests.benchmarks.scorer", *(f"--{k} {v}" for k, v in given.items())])
-    record: dict[str, Any] = {"command": command, "environment": _environment(options), "results": []}
+    record: dict[str, Any] = {
+        "command": " ".join(["python -m tests.benchmarks.scorer", *sys.argv[1:]]),
+        "environment": {
+            "machine": next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "results": [],
+    }
     for name in options.models.split(","):
-        model, tokenizer = load(name, options.dtype, options.device)
+        checkpoint = load(name, dtype=options.dtype, device=options.device)
         for shape in options.shapes.split(","):
             print(f"{name} {shape}", file=sys.stderr)
             with torch.no_grad():
-                result = measure(model, tokenizer, workload(shape, tokenizer), options)
-            record["results"].append({"model": name, "shape": shape} | result)
+                result = measure(checkpoint, make_workload(shape, checkpoint.tokenizer), options)
+            record["results"].append({"model": name, "shape": shape, **result})
             if options.out:  # after every shape, so that an interrupted benchmark keeps its results
-                options.out.parent.mkdir(parents=True, exist_ok=True)
                 options.out.write_text(json.dumps(record, indent=1) + "\n")
-        del model
-    print(table(record))
+    print(format_table(record))
 
 
-def _environment(options: argparse.Namespace) -> dict[str, str | int]:
-    cpu = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), "")
-    cuda = options.device.startswith("cuda")
-    return {
-        "machine": torch.cuda.get_device_name() if cuda else cpu.partition(":")[2].strip(),
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "device": options.device,
-        "dtype": options.dtype,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Workload, options: argparse.Namespace
-) -> dict[str, object]:
-    """Measure every method on one model and one workload: results and memory first, then the timed rounds."""
-    reference = paper(model, work.prompts, work.groups)
-    if model.dtype != torch.float32:
-        reference = paper(copy.deepcopy(model).float(), work.prompts, work.groups)
-    setting = Setting(model, tokenizer, work.largest[2], options.batch_tokens)
-    parts = options.methods.split(",") if options.methods else [""]
-    methods = [m for m in METHODS if m is PAPER or any(part in m.name for part in parts)]
-    rows = {m.name: Row(m.name, sums=m.sums) for m in methods}
+def measure(checkpoint: Checkpoint, work: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure the methods on one model and one workload: results and memory first, then the timed rounds."""
+    model = checkpoint.model
+    exact = model if model.dtype == torch.float32 else copy.deepcopy(model).float()
+    reference = score_groups(score_alone, exact)(work.prompts, work.groups)
+    setting = Setting(model, checkpoint.tokenizer, max(map(len, work.groups)), options.batch_tokens)
+    parts = options.methods.split(",")
+    chosen = [name for name in METHODS if name == PAPER or any(part in name for part in parts)]
     ready: dict[str, Scoring] = {}
-    for method in methods:
-        row = rows[method.name]
-        row.failure = _too_large(method, model, work)
-        if row.failure:
-            continue
-        try:
-            scoring = method.prepare(setting)
-            scoring([p[:8] for p in work.prompts[:1]], [[r[:8] for r in work.groups[0]]])  # warm-up
-            row.peak_bytes, scored = _peak(model.device, scoring, work)
-        except ImportError as error:
-            row.failure = f"{error.name or error} is not installed"
-            continue
-        except torch.OutOfMemoryError:
-            row.failure = "out of memory"
-            continue
-        if method.sums:
+    rows: dict[str, Row] = {}
+    for name in chosen:
+        ready[name] = METHODS[name](setting)
+        ready[name]([p[:8] for p in work.prompts[:1]], [[r[:8] for r in work.groups[0]]])  # warm-up
+        peak, scored = _peak(model.device, ready[name], work)
+        if name == "lm-eval loglikelihood":  # it returns sums
             pairs = zip(scored, reference, strict=True)
             apart = torch.cat([(value - tokens.sum()) / len(tokens) for value, tokens in pairs]).abs()
         else:
             apart = (torch.cat(scored) - torch.cat(reference)).abs()
-        row.largest_difference, row.mean_difference = float(apart.max()), float(apart.mean())
-        ready[method.name] = scoring
+        rows[name] = Row(name, peak, float(apart.max()), float(apart.mean()))
     products = []
     for turn in range(options.repeats):
         products.append(_product_speed(model))
-        names = list(ready)
-        shift = turn % max(1, len(names))
-        for name in names[shift:] + names[:shift]:
+        shift = turn % len(chosen)
+        for name in chosen[shift:] + chosen[:shift]:
             row = rows[name]
             over = sum(row.times) > options.budget and len(row.seconds) >= 2
-            row.seconds.append(
-                None if over else _timed(model.device, lambda n=name: ready[n](work.prompts, work.groups))
-            )
-        print(f"  round {turn + 1} of {options.repeats}", file=sys.stderr)
-    return _summary(rows, model, work, products)
+            row.seconds.append(None if over else _seconds(lambda n=name: ready[n](work.prompts, work.groups)))
+    bound = count_flops(model, work) / statistics.median(products)
+    return summarize(rows, len(work.prompts), work.tokens, bound)
 
 
-def _too_large(method: Method, model: PreTrainedModel, work: Workload) -> str | None:
-    """Why a method is not tried on a CPU, where too large an allocation would end the process."""
-    info = Path("/proc/meminfo")
-    if model.device.type != "cpu" or not info.exists():
-        return None
-    needed = method.logits(*work.largest) * model.config.get_text_config().vocab_size * model.dtype.itemsize
-    [line] = [line for line in info.read_text().splitlines() if line.startswith("MemAvailable")]
-    return f"needs {needed / 2**30:.0f} GiB" if needed > 0.9 * 1024 * int(line.split()[1]) else None
-
-
-def _peak(device: torch.device, scoring: Scoring, work: Workload) -> tuple[int, list[torch.Tensor]]:
+def _peak(device: torch.device, scoring: Scoring, work: Workload) -> tuple[int, Values]:
     """Peak bytes of tensors during one call, less those held before it, and what the call returned."""
     if device.type == "cuda":
-        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         scored = scoring(work.prompts, work.groups)
@@ -191,13 +152,12 @@ def _peak(device: torch.device, scoring: Scoring, work: Workload) -> tuple[int, 
     return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())), default=0), scored
 
 
-def _timed(device: torch.device, act: Any) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _seconds(act: Callable[[], object]) -> float:
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    synchronize()
     start = time.perf_counter()
     act()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize()
     return time.perf_counter() - start
 
 
@@ -209,90 +169,63 @@ def _product_speed(model: PreTrainedModel) -> float:
     for inner, outer in ((width, 4 * width), (4 * width, width)):
         left = torch.randn(rows, inner, device=device, dtype=model.dtype)
         right = torch.randn(inner, outer, device=device, dtype=model.dtype)
-        seconds = min(_timed(device, lambda a=left, b=right: a @ b) for _ in range(times))
+        seconds = min(_seconds(lambda a=left, b=right: a @ b) for _ in range(times))
         best = max(best, 2 * rows * inner * outer / seconds)
     return best
 
 
-def _summary(
-    rows: dict[str, Row], model: PreTrainedModel, work: Workload, products: list[float]
-) -> dict[str, object]:
-    """The raw rounds and the numbers that the table shows."""
-    count, needed = len(work.prompts), flops(model, work)
-    speed = statistics.median(products)
-    medians = {name: statistics.median(row.times) for name, row in rows.items() if row.times}
-    rivals = [m.name for m in UNSHARED if m.name in medians]
+def summarize(rows: dict[str, Row], groups: int, tokens: int, bound: float) -> dict[str, Any]:
+    """The raw rounds and the numbers that the table shows. `bound`: the least seconds that a group can take."""
+    medians = {name: statistics.median(row.times) for name, row in rows.items()}
+    rivals = [name for name in UNSHARED if name in rows]
     best = min(rivals, key=medians.__getitem__) if rivals else None
-    shown = []
+    methods = []
     for name, row in rows.items():
-        numbers: dict[str, float | None] = {}
-        if name in medians:
-            cuts = statistics.quantiles(row.times, n=5, method="inclusive") if row.times[1:] else row.times
-            numbers = {
-                "seconds_a_group": medians[name] / count,
-                "seconds_a_group_20": cuts[0] / count,
-                "seconds_a_group_80": cuts[-1] / count,
-                "tokens_a_second": work.tokens / medians[name],
-                "times_as_fast_as_paper": _ratio(rows[PAPER.name], row),
-                "times_as_fast_as_best_unshared": _ratio(rows[best], row) if best else None,
-                "share_of_bound": needed / speed / (medians[name] / count),
-            }
-            if model.device.type == "cuda" and model.dtype == torch.bfloat16:
-                numbers["model_flop_utilisation"] = needed / PEAK_FLOPS / (medians[name] / count)
-        shown.append(asdict(row) | numbers)
-    return {
-        "groups": count,
-        "response_tokens": work.tokens,
-        "flops_a_group": needed,
-        "product_flops_a_second": speed,
-        "product_flops_a_second_by_round": products,
-        "best_unshared": best,
-        "methods": shown,
-    }
+        cuts = statistics.quantiles(row.times, n=5, method="inclusive") if row.times[1:] else row.times
+        numbers = {
+            "seconds_a_group": medians[name] / groups,
+            "seconds_a_group_20": cuts[0] / groups,
+            "seconds_a_group_80": cuts[-1] / groups,
+            "tokens_a_second": tokens / medians[name],
+            "times_as_fast_as_paper": _ratio(rows[PAPER], row),
+            "times_as_fast_as_best_unshared": _ratio(rows[best], row) if best else None,
+            "share_of_bound": bound / (medians[name] / groups),
+        }
+        methods.append(asdict(row) | numbers)
+    return {"groups": groups, "response_tokens": tokens, "best_unshared": best, "methods": methods}
 
 
-def _ratio(slow: Row, fast: Row) -> float | None:
+def _ratio(slow: Row, fast: Row) -> float:
     """How many times as fast as `slow`: the median over the rounds in which both were timed."""
-    both = zip(slow.seconds, fast.seconds, strict=False)
-    ratios = [a / b for a, b in both if a is not None and b is not None]
-    return statistics.median(ratios) if ratios else None
+    both = zip(slow.seconds, fast.seconds, strict=True)
+    return statistics.median(a / b for a, b in both if a is not None and b is not None)
 
 
-def table(record: dict[str, Any]) -> str:
+def format_table(record: dict[str, Any]) -> str:
     """One markdown table of all models and shapes of a record, with its command and machine above."""
-    machine = record["environment"]
-    lines = [
-        f"`{record['command']}`: {machine['machine']}, {machine['cores']} cores, {machine['threads']} threads, "
-        f"{machine['dtype']}, torch {machine['torch']}, transformers {machine['transformers']}.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"| --- | --- | --- {'| ---: ' * (len(COLUMNS) - 3)}|",
-    ]
+    machine = ", ".join(f"{name} {value}" for name, value in record["environment"].items())
+    lines = [f"`{record['command']}`: {machine}", "", f"| {' | '.join(COLUMNS)} |"]
+    lines.append(f"| --- | --- | --- {'| ---: ' * (len(COLUMNS) - 3)}|")
     for result in record["results"]:
         for method in result["methods"]:
-            name = method["method"] + (" °" if method["method"] == result["best_unshared"] else "")
-            cells = [result["model"], result["shape"].replace("x", " x "), name, *_cells(method)]
+            name, best = method["method"], result["best_unshared"]
+            low, middle, high = (method[f"seconds_a_group{part}"] for part in ("_20", "", "_80"))
+            cells = [
+                result["model"],
+                result["shape"].replace("x", " x "),
+                f"{name} °" if name == best else name,
+                f"{middle:.3g} [{low:.3g}, {high:.3g}]",
+                str(sum(s is not None for s in method["seconds"])),
+                f"{method['tokens_a_second']:.0f}",
+                f"{method['times_as_fast_as_paper']:.2f}",
+                f"{method['times_as_fast_as_best_unshared']:.2f}" if best else "-",
+                f"{method['peak_bytes'] / 2**20:.0f}",
+                f"{method['largest_difference']:.1e}",
+                f"{method['mean_difference']:.1e}",
+                f"{method['share_of_bound']:.0%}",
+            ]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", fill(NOTES, 110, break_long_words=False, break_on_hyphens=False)])
-
-
-def _cells(method: dict[str, Any]) -> list[str]:
-    if method["failure"]:
-        return [method["failure"], *["-"] * (len(COLUMNS) - 4)]
-    low, middle, high = (method[f"seconds_a_group{part}"] for part in ("_20", "", "_80"))
-    ratios = [method[f"times_as_fast_as_{other}"] for other in ("paper", "best_unshared")]
-    peak, used = method["peak_bytes"], method.get("model_flop_utilisation")
-    return [
-        f"{middle:.3g} [{low:.3g}, {high:.3g}]",
-        str(sum(s is not None for s in method["seconds"])),
-        f"{method['tokens_a_second']:.0f}",
-        *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-        "-" if peak is None else f"{peak / 2**20:.0f}",
-        f"{method['largest_difference']:.1e}",
-        f"{method['mean_difference']:.1e}",
-        f"{method['share_of_bound']:.0%}",
-        "-" if used is None else f"{used:.1%}",
-    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
