@@ -68,7 +68,6 @@ test-public: $(INSTALLED)
 # 50 runs, each killed once or twice and restarted: about 10 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
-	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
 
 # scale=paper on stand-ins of its checkpoints, data and judges: 11 minutes on two cores; see tests/rehearsal
 rehearse: $(INSTALLED)

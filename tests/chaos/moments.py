@@ -2,16 +2,12 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 from .trials import Moment, Twin
 
 DATA = ("data.train_prompts=48", "data.eval_prompts=16", "evaluation.batch_size=4")
 SMALL = (
-    *DATA,
-    "trainer.max_steps=8",
-    "trainer.per_device_train_batch_size=16",
-    "monitor_every=2",
+    *(*DATA, "trainer.max_steps=8", "trainer.per_device_train_batch_size=16", "monitor_every=2"),
     "checkpoint.every=2",
 )
 TWINS: dict[str, tuple[str, ...]] = {
@@ -37,35 +33,51 @@ def twins(work: Path, names: list[str] | None = None) -> list[Twin]:
     ]
 
 
+def plan(twins: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Moment]]]:
+    """Which run is killed when: each twin at any time, twice, then in its checkpoint, a verdict and its record."""
+    draw = random.Random(seed)
+    planned = []
+    for i in range(runs):
+        twin = twins[i % len(twins)]
+        match i // len(twins) % 5:
+            case 0:  # any time of the process, imports included
+                moments = [Moment("any time", draw.uniform(0.05, 0.9), "start")]
+            case 1:
+                at_work = Moment("at work", draw.uniform(0.0, 0.9)) if i % 2 == 0 else _in_responses(draw)
+                moments = [at_work, _again(draw)]
+            case 2:
+                moments = [_in_checkpoint(twin, i, draw)]
+            case 3:
+                verdict, again = _in_verdict(twin, i, draw), _again(draw)
+                moments = [verdict, again] if i % 3 == 0 else [verdict]
+            case _:
+                moments = [_in_record(i)]
+        planned.append((twin, moments))
+    return planned
+
+
 def _kill(name: str, on: str, path: str, when: str, call: int = 1) -> Moment:
-    fault: dict[str, Any] = {"on": on, "path": path, "call": call, "when": when, "fault": "kill"}
-    return Moment(name, fault=fault)
+    return Moment(name, fault={"on": on, "path": path, "call": call, "when": when, "fault": "kill"})
 
 
-def any_time(draw: random.Random) -> Moment:
-    """Any time from the process's start, imports included, to its end."""
-    return Moment("any time", draw.uniform(0.05, 0.9), "start")
-
-
-def at_work(draw: random.Random) -> Moment:
-    """Any time from when the run holds its lock."""
-    return Moment("at work", draw.uniform(0.0, 0.9), "lock")
-
-
-def once_more(draw: random.Random) -> Moment:
+def _again(draw: random.Random) -> Moment:
     """A second kill, earlier: less is left to do."""
-    return Moment("again at work", draw.uniform(0.0, 0.4), "lock")
+    return Moment("again at work", draw.uniform(0.0, 0.4))
 
 
-def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
+def _in_responses(draw: random.Random) -> Moment:
+    """While a batch of responses is written."""
+    call = draw.randint(1, 8)
+    return _kill("batch of responses, half written", "write", "*.unfinished.jsonl", "half", call)
+
+
+def _in_checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
     """While a checkpoint is saved, or the samples of a run that trains nothing."""
     if twin.name == "best of n":
         return _kill("samples, half written", "sync", "*/.samples-*.json.*", "half")
-    if twin.name == "selection":
-        return _kill(
-            "saved policy, half written", "write", "*/step-*/model.safetensors", "half", draw.randint(1, 3)
-        )
     saved = draw.randint(1, 3)  # checkpoints are saved after steps 2, 4 and 6
+    if twin.name == "selection":
+        return _kill("saved policy, half written", "write", "*/step-*/model.safetensors", "half", saved)
     variants = [
         _kill("checkpoint, half written", "write", "*/resume/checkpoint-*/model.safetensors", "half", saved),
         _kill("checkpoint's optimizer, half written", "sync", "*/resume/*/optimizer.pt", "half", saved),
@@ -79,20 +91,13 @@ def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
     return variants[number % len(variants)]
 
 
-def generation(draw: random.Random) -> Moment:
-    """While a batch of responses is written."""
-    return _kill(
-        "batch of responses, half written", "write", "*.unfinished.jsonl", "half", draw.randint(1, 8)
-    )
-
-
-def verdict(twin: Twin, number: int, draw: random.Random) -> Moment:
+def _in_verdict(twin: Twin, number: int, draw: random.Random) -> Moment:
     """While a line of the log of verdicts is written, or just before or after it."""
     when = ("half", "before", "after", "half")[number % 4]
     return _kill(f"verdict, {when}", "write", "*/verdicts.jsonl", when, draw.randint(1, twin.verdicts))
 
 
-def record(number: int) -> Moment:
+def _in_record(number: int) -> Moment:
     """While the record is written, or before or after its rename."""
     variants = [
         _kill("record, half written", "sync", "*/.record.json.*", "half"),
@@ -100,19 +105,3 @@ def record(number: int) -> Moment:
         _kill("record's rename, after", "rename", "*/record.json", "after"),
     ]
     return variants[number % len(variants)]
-
-
-def plan(twins: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Moment]]]:
-    """Which run is killed when: each twin at any time, twice, then in its checkpoint, a verdict and its record."""
-    draw = random.Random(seed)
-    kinds = [
-        lambda twin, n: [any_time(draw)],
-        lambda twin, n: [generation(draw) if n % 2 else at_work(draw), once_more(draw)],
-        lambda twin, n: [checkpoint(twin, n, draw)],
-        lambda twin, n: [verdict(twin, n, draw)] + [once_more(draw)] * (n % 3 == 0),
-        lambda twin, n: [record(n)],
-    ]
-    return [
-        (twins[i % len(twins)], kinds[i // len(twins) % len(kinds)](twins[i % len(twins)], i))
-        for i in range(runs)
-    ]

@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from . import processes
+from tests.support import forked
 
+ROOT = Path(__file__).resolve().parents[2]
+SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 ALIKE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # for all processes
 LIMIT = 600  # seconds after which a run counts as hanging
 # Every process writes these anew: its progress, and figures to look at.
@@ -74,7 +79,6 @@ class Trial:
     killed_in: list[str] = field(default_factory=list)
     restarts: int = 0
     seconds: list[float] = field(default_factory=list)
-    left_over: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -97,42 +101,58 @@ def attempt(
     fault: Mapping[str, Any] | None = None,
     fresh: bool = True,
 ) -> Attempt:
-    """Run the command in `results` to its end; a moment of time kills it then."""
+    """Run the command in `results` to its end; a moment of time kills it then.
+
+    With `fresh`, the process is started anew, else forked from one that has already done the imports.
+    """
     fault = moment.fault if moment else fault
-    variables = {"CHAOS": json.dumps(fault)} if fault else {}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with (results.parent / "stderr").open("ab") as log:
-        before = log.tell()
-        began = time.monotonic()
-        process = processes.start(
-            [*twin.words, "results_dir=results"], results.parent, ALIKE | variables, log, fresh
-        )
-        locked = _wait(process, results, twin, moment, began)
+    variables = ALIKE | ({"CHAOS": json.dumps(fault)} if fault else {})
+    words = [*twin.words, "results_dir=results"]
+    home = results.parent
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "stderr").open("ab") as log:
+        before, began = log.tell(), time.monotonic()
+        if fresh:
+            environment = os.environ | variables | ({"PYTHONPATH": str(SABOTEUR)} if fault else {})
+            command = [sys.executable, str(ROOT / "run.py"), *words]
+            started = subprocess.Popen(
+                command, cwd=home, env=environment, stdout=subprocess.DEVNULL, stderr=log
+            )
+            code, locked = _wait(started.poll, started.kill, results, twin, moment)
+        else:
+            first = SABOTEUR / "sitecustomize.py" if fault else None
+            process = forked.start(words, home, variables, Path(os.devnull), home / "stderr", first)
+            code, locked = _wait(lambda: process.exitcode, process.kill, results, twin, moment)
         seconds = time.monotonic() - began
-    text = Path(log.name).read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
-    return Attempt(processes.exit_code(process) or 0, seconds, locked, text)
+    text = (home / "stderr").read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
+    return Attempt(code, seconds, locked, text)
 
 
 def _wait(
-    process: processes.Process, results: Path, twin: Twin, moment: Moment | None, began: float
-) -> float:
-    """Wait for the end of the process, or kill it; returns the seconds after which it held the run's lock."""
-    locked = float("inf")
-    deadline: float = LIMIT
-    if moment and moment.fault is None and moment.since == "start":
+    poll: Callable[[], int | None],
+    kill: Callable[[], None],
+    results: Path,
+    twin: Twin,
+    moment: Moment | None,
+) -> tuple[int, float]:
+    """Wait for the end of a process, or kill it; returns its exit code, and after what time it held the run's lock."""
+    began = time.monotonic()
+    locked, deadline = float("inf"), float(LIMIT)
+    timed = moment if moment and moment.fault is None else None
+    if timed and timed.since == "start":
         assert twin.attempt
-        deadline = moment.share * twin.attempt.seconds
-    while processes.exit_code(process) is None:
+        deadline = timed.share * twin.attempt.seconds
+    while (code := poll()) is None:
         now = time.monotonic() - began
         if locked == float("inf") and _at_work(results):
             locked = now
-            if moment and moment.fault is None and moment.since == "lock":
+            if timed and timed.since == "lock":
                 assert twin.attempt
-                deadline = now + moment.share * (twin.attempt.seconds - twin.attempt.locked)
+                deadline = now + timed.share * (twin.attempt.seconds - twin.attempt.locked)
         if now >= deadline:
-            process.kill()
+            kill()
         time.sleep(0.02)
-    return locked
+    return code, locked
 
 
 def _at_work(results: Path) -> bool:
@@ -180,7 +200,6 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
         if ended.code == 0:
             break
         trial.problems.append(f"exit code {ended.code}: {ended.last}")
-    trial.left_over = sum(_partial(path) for path in results.rglob("*"))
     trial.problems += differences(results, twin.results)
     return trial
 
