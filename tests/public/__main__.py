@@ -1,6 +1,6 @@
 """Run the public tests of TRL, lm-eval and alpaca-eval with our parts in place of theirs.
 
-python -m tests.public CHECKOUTS [--out FILE]
+python -m tests.public CHECKOUTS
 
 CHECKOUTS is a folder with checkouts `trl`, `lm-evaluation-harness` and `alpaca_eval`. A test that fails runs again
 without our parts. The command ends with status 1 if one then passes.
@@ -22,6 +22,7 @@ from . import stand_ins
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+RESULT = HERE / "result.md"
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ def main(words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkouts", type=Path)
-    parser.add_argument("--out", type=Path, default=HERE / "result.md")
-    options = parser.parse_args(words)
-    checkouts = options.checkouts.resolve()
+    checkouts = parser.parse_args(words).checkouts.resolve()
     sections, broken = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,37 +101,23 @@ def main(words: Sequence[str]) -> int:
         for suite in SUITES:
             root = checkouts / suite.checkout
             outcomes = run(suite, root, folder, suite.parts, suite.files)
-            failed = failures(suite, root, folder, outcomes)
+            failed = find_failures(suite, root, folder, outcomes)
             sections.append(describe(suite, root, outcomes, failed))
             broken += [test for test, by_us in failed.items() if by_us]
-    options.out.write_text("# Public tests with our parts in place\n\n" + "\n".join(sections))
-    print("\n".join(f"fails because of our parts: {test}" for test in broken) or f"result: {options.out}")
+    RESULT.write_text("# Public tests with our parts in place\n\n" + "\n".join(sections))
+    print("\n".join(f"fails because of our parts: {test}" for test in broken) or f"result: {RESULT}")
     return 1 if broken else 0
 
 
 def run(suite: Suite, root: Path, folder: Path, parts: str, tests: Sequence[str]) -> dict[str, Outcome]:
     """The outcomes of tests of a suite by name, run in the folder of the stand-ins. `root` is its checkout."""
     report = folder / "report.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "with_our_parts",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        "2",
-    ]
+    plugins = ["-p", "with_our_parts", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *plugins]
+    paths = ["--rootdir", str(root), "--junitxml", str(report), *(f"{root}/{test}" for test in tests)]
     path = os.pathsep.join([str(ROOT), str(HERE)])
     environment = {"PYTHONPATH": path, "CME_PARTS": parts, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "--rootdir", str(root), "--junitxml", str(report), *(f"{root}/{test}" for test in tests)],
-        cwd=folder,
-        env=os.environ | environment,
-        check=False,
-    )
+    subprocess.run([*command, *paths], cwd=folder, env=os.environ | environment, check=False)
     return read_outcomes(suite, report)
 
 
@@ -154,7 +139,7 @@ def read_outcomes(suite: Suite, report: Path) -> dict[str, Outcome]:
     return outcomes
 
 
-def failures(suite: Suite, root: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, bool]:
+def find_failures(suite: Suite, root: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, bool]:
     """Whether our parts break each failed test, by its name: it passes without them."""
     failed = [test for test, outcome in outcomes.items() if outcome.name == "failed"]
     if not failed or suite.parts == "none":
