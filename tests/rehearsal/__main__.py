@@ -26,17 +26,12 @@ def main(arguments: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="where the stand-ins lie; built on first use")
-    parser.add_argument("--port", type=int, default=0, help="of the judge server; 0 for any free one")
-    parser.add_argument("--build-only", action="store_true", help="serve no judge")
-    options = parser.parse_args(arguments)
-    cache = hub_cache.build(options.folder.resolve(), PARTS)
-    if options.build_only:
-        return
+    cache = hub_cache.build(parser.parse_args(arguments).folder.resolve(), PARTS)
     own = ("HF_", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
     for name, value in cache.environment().items():
         if name.startswith(own):
             print(f"export {name}={value}")
-    with judge_server.serving(options.port) as server:
+    with judge_server.serving() as server:
         print(f"# judge=gpt_5_2 judge.base_url={server.url('openai')}")
         print(f"# judge=anthropic judge.base_url={server.url('anthropic')}", flush=True)
         threading.Event().wait()

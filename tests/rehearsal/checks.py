@@ -3,9 +3,9 @@
 import json
 import math
 import re
-import statistics
 from collections.abc import Sequence
 
+import pandas as pd
 import pytest
 
 from cme.records import Pair, RunRecord, Verdict
@@ -37,13 +37,12 @@ def check_history(record: RunRecord) -> None:
 
 def win_rate(verdicts: Sequence[Verdict]) -> float:
     """(wins + ties / 2) / n over the prompts, in percent; each prompt's orders and judges count equally."""
-    points: dict[str, list[float]] = {}
-    for one in verdicts:
-        policy = "first" if one.policy_first else "second"
-        points.setdefault(one.prompt_id, []).append(
-            0.5 if one.outcome == "tie" else float(one.outcome == policy)
-        )
-    return 100 * statistics.mean(statistics.mean(each) for each in points.values())
+    points = [
+        (v.prompt_id, 0.5 if v.outcome == "tie" else (v.outcome == "first") == v.policy_first)
+        for v in verdicts
+    ]
+    frame = pd.DataFrame(points, columns=["prompt", "points"]).astype({"points": float})
+    return float(100 * frame.groupby("prompt")["points"].mean().mean())
 
 
 def check_accuracy(record: RunRecord) -> None:

@@ -1,13 +1,11 @@
 """The parts of the rehearsal: the commands of scale=paper as users type them, with fewer steps, prompts and tokens."""
 
-import json
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,14 +27,16 @@ EXPERIMENTS = (sys.executable, "-m", "experiments")
 EVALUATION = (f"data.eval_prompts={PROMPTS}", f"evaluation.max_new_tokens={TOKENS}", "tracker=none")
 SELECTION = ("selection.every=1", "selection.prompts=4")
 TRAINING = (f"trainer.max_steps={STEPS}", "data.train_prompts=16", *EVALUATION)
-FAST = (
-    "trainer.learning_rate=3e-3",
-    "trainer.warmup_steps=0",
-    "monitor_every=1",
-)  # two steps change a policy
-GRPO = (*TRAINING, *FAST, f"trainer.max_completion_length={TOKENS}")
+GRPO = (
+    *(*TRAINING, f"trainer.max_completion_length={TOKENS}", "monitor_every=1"),
+    *("trainer.learning_rate=3e-3", "trainer.warmup_steps=0"),  # two steps change a policy
+)
 CAPABILITIES = ("capabilities.tasks=[gsm8k,hendrycks_math500]", "capabilities.limit=1")
-NO_EXTRAS = ("capabilities=none",)
+MAIN_TABLE = {
+    *((family, regime) for family in ("qwen", "llama", "gemma") for regime in ("pretrained", "instruct")),
+    *(("olmo", regime) for regime in ("pretrained", "sft", "instruct")),
+}
+"""The cells: family and regime."""
 
 
 def page_commands() -> list[str]:
@@ -76,8 +76,9 @@ PANEL = {
     "judge.members.anthropic.base_url": "anthropic",
     "selection.judge.base_url": "openai",
 }
-QWEN = ("scale=paper", "family=qwen", "regime=pretrained", *NO_EXTRAS, *SELECTION)
-LLAMA = ("scale=paper", "family=llama", "regime=instruct", *NO_EXTRAS, *SELECTION)
+SHORT = (*SELECTION, "capabilities=none")
+CELL = ("scale=paper", "family=llama", "regime=instruct")
+LLAMA = (*CELL, *SHORT)
 SEVERAL_REWARDS = (
     "reward=cme,reverse_kl,token_entropy,token_entropy_last,self_certainty,semantic_entropy,random"
 )
@@ -115,12 +116,24 @@ PARTS: dict[str, Part] = {
     "one cell, random weights": of_page(f"{ONE_CELL_COMMAND} verifier=random", *GRPO, judges=GPT),
     "second judge": Part(
         (
-            *("scale=paper", "family=llama", "regime=instruct", "comparators=paper", *GRPO, *SELECTION),
-            *(*CAPABILITIES, "judge=gpt_5_2", "experiment.name=main_table"),
+            *(*CELL, *GRPO, *SELECTION, *CAPABILITIES),
+            *("comparators=paper", "judge=gpt_5_2", "experiment.name=main_table"),
         ),
         GPT,
     ),
-    "baselines": Part(("-m", *QWEN, *GRPO, "preset=paper", SEVERAL_REWARDS), GPT),
+    "baselines": Part(
+        (
+            "-m",
+            "scale=paper",
+            "family=qwen",
+            "regime=pretrained",
+            *GRPO,
+            *SHORT,
+            "preset=paper",
+            SEVERAL_REWARDS,
+        ),
+        GPT,
+    ),
     "dense": Part((*LLAMA, *GRPO, "reward.granularity=token"), GPT),
     "lora": Part((*LLAMA, *GRPO, "adapter=lora"), GPT),
     "dpo": Part((*LLAMA, *TRAINING, "trainer=dpo", "trainer.monitor_prompts=2"), GPT),
@@ -136,66 +149,33 @@ PARTS: dict[str, Part] = {
     ),
     "best of n": Part(
         (
-            *(
-                "scale=paper",
-                "family=llama",
-                "regime=instruct",
-                *NO_EXTRAS,
-                *EVALUATION,
-                "data.train_prompts=16",
-            ),
-            *("trainer=best_of_n", "trainer.num_generations=4", "selection.every=null"),
+            *(*CELL, *EVALUATION, "data.train_prompts=16", "capabilities=none", "selection.every=null"),
+            *("trainer=best_of_n", "trainer.num_generations=4"),
         ),
         {"judge.base_url": "openai"},
     ),
-    "mathematics": Part(("-m", "experiment=math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}),
-    "verifier sweep": Part(
-        ("-m", "experiment=verifier_sweep", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), GPT
-    ),
+    "mathematics": Part(("-m", "experiment=math", "scale=paper", *GRPO, *SHORT), {}),
+    "verifier sweep": Part(("-m", "experiment=verifier_sweep", "scale=paper", *GRPO, *SHORT), GPT),
     "verifier sweep of mathematics": Part(
-        ("-m", "experiment=verifier_sweep_math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}
+        ("-m", "experiment=verifier_sweep_math", "scale=paper", *GRPO, *SHORT), {}
     ),
     # on the bundled instructions: the paper's data have no reference answers
-    "reward probe": Part(
-        ("probe", "scale=paper", "family=llama", "regime=instruct", "data=instructions", *EVALUATION),
-        GPT,
-        EXPERIMENTS,
-    ),
+    "reward probe": Part(("probe", *CELL, "data=instructions", *EVALUATION), GPT, EXPERIMENTS),
     "two processes": Part((*LLAMA, *GRPO, "seed=7"), GPT, LAUNCHED),
 }
 
 
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-    cpu_seconds: float
-
-
-def run_part(name: str, cache: HubCache, server: JudgeServer, results: Path, *further: str) -> Done:
-    """Run a part to its end, with further words of a command line."""
-    part = PARTS[name]
-    addresses = [f"{field}={server.url(maker)}" for field, maker in part.judges.items()]
-    words = [*part.words, *further, *addresses, f"results_dir={results}"]
-    return run_command([*part.start, *words], cache)
-
-
-def run_command(command: list[str], cache: HubCache, timeout: float = 3600) -> Done:
-    """Run a command in the repository, on one thread of the CPU. Raises TimeoutExpired after `timeout` seconds."""
+def run_command(command: list[str], cache: HubCache) -> "subprocess.CompletedProcess[str]":
+    """Run a command in the repository, on one thread of the CPU. Raises TimeoutExpired after an hour."""
     environment = cache.environment() | {
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(ROOT),
         "PYTHON": sys.executable,  # of the recipes
     }
-    before = _cpu_seconds_of_children()
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False
     )
-    return Done(done.returncode, done.stdout, done.stderr, _cpu_seconds_of_children() - before)
 
 
 class Rehearsal:
@@ -208,17 +188,22 @@ class Rehearsal:
         """The results directory of a part."""
         return self.folder / part.replace(" ", "-")
 
-    def run(self, part: str, *further: str) -> Done:
-        """A part, which must succeed."""
-        outcome = self.folder / f"{part}.done.json"
-        with FileLock(outcome.with_suffix(".lock")):
-            if not outcome.exists():
-                done = run_part(part, self.cache, self.server, self.results(part), *further)
-                print(f"{part}: {done.cpu_seconds:.0f} s of CPU")
-                outcome.write_text(json.dumps(asdict(done)))
-        done = Done(**json.loads(outcome.read_text()))
-        assert done.code == 0, done.stderr[-3000:]
-        return done
+    def run_in(self, results: Path, name: str, *further: str) -> str:
+        """Run a part in a results directory, with further words; it must succeed. Returns what it prints."""
+        part = PARTS[name]
+        addresses = [f"{field}={self.server.url(maker)}" for field, maker in part.judges.items()]
+        words = [*part.start, *part.words, *further, *addresses, f"results_dir={results}"]
+        done = run_command(words, self.cache)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def run(self, part: str) -> str:
+        """What a part prints; it runs once."""
+        printed = self.folder / f"{part}.stdout"
+        with FileLock(printed.with_suffix(".lock")):
+            if not printed.exists():
+                printed.write_text(self.run_in(self.results(part), part))
+        return printed.read_text()
 
     def records(self, part: str) -> list[RunRecord]:
         """The run records of a part."""
@@ -228,8 +213,3 @@ class Rehearsal:
     def snapshot(self, name: str) -> str:
         """The folder of a checkpoint."""
         return str(self.cache.snapshot(name))
-
-
-def _cpu_seconds_of_children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system

@@ -18,8 +18,8 @@ from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.plan.estimate import bounds, judge_calls
 from experiments.run import judging, pipeline
-from tests.rehearsal.benchmark_server import BenchmarkServer
-from tests.rehearsal.stand_ins.judge_server import running
+from tests.rehearsal.stand_ins.benchmark_server import BenchmarkServer
+from tests.support.stubs.http_stub import serving
 
 ARENA = [
     {"uid": f"{n:016x}", "category": category, "subcategory": sub, "prompt": f"task {n}, {{first}}"}
@@ -30,25 +30,19 @@ ARENA = [
 TURN = {"language": "English", "redacted": False, "timestamp": "2024-01-01", "toxic": False}
 
 
-def wild_row(n: int, turns: int) -> dict[str, Any]:
-    """A row of WildBench v2, with its columns and as many messages."""
-    roles = ["user", "assistant"] * turns
-    return {
-        "id": str(n),
+WILD = [
+    {
         "session_id": f"session{n}",
         "conversation_input": [
-            TURN | {"role": r, "content": f"{r} {i} of {n}"} for i, r in enumerate(roles[:turns])
+            TURN | {"role": role, "content": f"{role} {i} of {n}"}
+            for i, role in enumerate(["user", "assistant", "user"][2 * (n % 2 == 0) :])
         ],
-        "references": {"gpt-4": "an answer"},
-        "length": 10,
         "checklist": [f"Does it answer {n}?", "Is it short?"],
-        "intent": "to learn",
         "primary_tag": "Math",
-        "secondary_tags": ["Planning"],
     }
-
-
-WILD = [wild_row(n, turns=1 + 2 * (n % 2)) for n in range(12)]
+    for n in range(12)
+]
+"""Rows of WildBench v2: a conversation of one message, or of three."""
 
 
 @pytest.fixture
@@ -70,28 +64,37 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchmarkServer]:
     monkeypatch.setenv("OPENAI_API_KEY", "dummy")
-    with running(BenchmarkServer()) as one:
+    with serving(BenchmarkServer()) as one:
         yield one
 
 
-def words(files: dict[str, str], server: BenchmarkServer, judge: str) -> list[str]:
-    data = judge.removesuffix("_score")
-    return [
-        f"data={data}",
+Words = Callable[[str], list[str]]
+Judge = Callable[..., list[Verdict]]
+
+
+@pytest.fixture
+def words(files: dict[str, str], server: BenchmarkServer) -> Words:
+    """The words of a command line that choose a judge, its data and the server."""
+    return lambda judge: [
+        f"data={judge.removesuffix('_score')}",
         f"data.source.path={files['train']}",
-        f"data.source.eval_path={files[data]}",
+        f"data.source.eval_path={files[judge.removesuffix('_score')]}",
         f"judge={judge}",
         f"judge.base_url={server.url('openai')}",
     ]
 
 
-def judged(
-    files: dict[str, str], server: BenchmarkServer, judge: str, pairs: list[Pair], folder: Path, *more: str
-) -> list[Verdict]:
-    arguments = ["scale=paper", "family=llama", "regime=instruct", *words(files, server, judge), *more]
-    [run] = composition.compose_cells(arguments)
-    with VerdictLog(folder / "verdicts.jsonl") as log:
-        return judge_pairs(run.judge.instantiate(), pairs, True, log)
+@pytest.fixture
+def judge_with(words: Words, tmp_path: Path) -> Judge:
+    """The verdicts of a judge on pairs."""
+
+    def judged(judge: str, pairs: list[Pair], *more: str) -> list[Verdict]:
+        arguments = ["scale=paper", "family=llama", "regime=instruct", *words(judge), *more]
+        [run] = composition.compose_cells(arguments)
+        with VerdictLog(tmp_path / "verdicts.jsonl") as log:
+            return judge_pairs(run.judge.instantiate(), pairs, True, log)
+
+    return judged
 
 
 def pair(prompt_id: str, policy: int, start: int, text: str = "a prompt") -> Pair:
@@ -105,22 +108,21 @@ def measure(judge: str, verdicts: list[Verdict]) -> float:
     return MEASURES[judge].estimate(frame)[0]
 
 
+UNUSED = {"tokenizer": "none", "max_prompt_tokens": 1}
+
+
 def test_the_prompts_of_arena_hard(files: dict[str, str]) -> None:
-    unused = {"tokenizer": "none", "max_prompt_tokens": 1}
-    prompts = arena_hard.load_prompts("eval", 12, 0, eval_path=files["arena_hard"], **unused)
+    prompts = arena_hard.load_prompts("eval", 12, 0, eval_path=files["arena_hard"], **UNUSED)
     by_id = {f"arena_hard-{row['category']}-{row['uid']}": row for row in ARENA}
     assert {p.id: p.text for p in prompts} == {key: row["prompt"] for key, row in by_id.items()}
     assert all(arena_hard.category_of(key) == row["category"] for key, row in by_id.items())
     assert arena_hard.category_of("row-1") is None
-    some = arena_hard.load_prompts("eval", 5, 1, eval_path=files["arena_hard"], **unused)
-    assert [p.id for p in some] != [p.id for p in prompts[:5]] and len({p.id for p in some}) == 5
     with pytest.raises(ValueError, match="12 rows, but 13"):
-        arena_hard.load_prompts("eval", 13, 0, eval_path=files["arena_hard"], **unused)
+        arena_hard.load_prompts("eval", 13, 0, eval_path=files["arena_hard"], **UNUSED)
 
 
 def test_the_conversations_of_wildbench(files: dict[str, str]) -> None:
-    unused = {"tokenizer": "none", "max_prompt_tokens": 1}
-    prompts = wildbench.load_prompts("eval", 12, 0, eval_path=files["wildbench"], **unused)
+    prompts = wildbench.load_prompts("eval", 12, 0, eval_path=files["wildbench"], **UNUSED)
     rows = {f"wildbench-{row['session_id']}": row for row in WILD}
     assert {p.id for p in prompts} == set(rows)
     for prompt in prompts:
@@ -138,7 +140,6 @@ def test_the_conversations_of_wildbench(files: dict[str, str]) -> None:
         ),
         ({"conversation_input": None}, "'conversation_input' is null; it must be a list of objects"),
         ({"checklist": []}, "'checklist' is empty"),
-        ({"checklist": None}, "'checklist' is empty"),
         ({"session_id": None}, "'session_id' is null"),
     ],
 )
@@ -151,24 +152,13 @@ def test_a_row_of_wildbench_that_cannot_be_used_is_named(
     assert "row 2" in str(refused.value)
 
 
-def test_training_prompts_are_those_of_ultrafeedback(
-    files: dict[str, str], tiny_folder: Callable[..., Path]
-) -> None:
-    for module in (arena_hard, wildbench):
-        settings = {"tokenizer": str(tiny_folder("qwen")), "max_prompt_tokens": 64, "path": files["train"]}
-        prompts = module.load_prompts("train", 10, 0, **settings)
-        assert len(prompts) == 10 and all(p.id.startswith("ultrafeedback-") for p in prompts)
-
-
-def test_arena_hard_sends_its_prompts_by_category(
-    files: dict[str, str], server: BenchmarkServer, tmp_path: Path
-) -> None:
+def test_arena_hard_sends_its_prompts_by_category(judge_with: Judge, server: BenchmarkServer) -> None:
     pairs = [
         pair("arena_hard-hard_prompt-1", 9, 3, "say {first}"),
         pair("arena_hard-creative_writing-2", 4, 4),
         pair("row-3", 4, 5),
     ]
-    judged(files, server, "arena_hard", pairs, tmp_path)
+    judge_with("arena_hard", pairs)
     sent = {body["messages"][1]["content"]: body for body in server.bodies}
     text = (
         "<|User Prompt|>\nsay {first}\n\n<|The Start of Assistant A's Answer|>\nppppppppp\n<|The End of Assistant A's "
@@ -183,11 +173,9 @@ def test_arena_hard_sends_its_prompts_by_category(
     assert hard.count(False) == creative.count(True) == 2, "in both orders"
 
 
-def test_labels_of_arena_hard_are_verdicts_and_points(
-    files: dict[str, str], server: BenchmarkServer, tmp_path: Path
-) -> None:
+def test_labels_of_arena_hard_are_verdicts_and_points(judge_with: Judge) -> None:
     pairs = [pair("a", 10, 2), pair("b", 5, 4), pair("c", 4, 4), pair("d", 3, 4)]
-    verdicts = judged(files, server, "arena_hard", pairs, tmp_path)
+    verdicts = judge_with("arena_hard", pairs)
     points = [(v.prompt_id, v.policy_first, v.outcome, v.scores) for v in verdicts]
     assert points == [
         ("a", True, "first", (3.0, 0.0)),
@@ -202,63 +190,40 @@ def test_labels_of_arena_hard_are_verdicts_and_points(
     assert measure("arena_hard", verdicts) == pytest.approx(100 * (6 + 2 + 1 + 0) / (6 + 2 + 2 + 2))
 
 
-def test_wildbench_sends_history_query_and_checklist(
-    files: dict[str, str], server: BenchmarkServer, tmp_path: Path
-) -> None:
+def test_wildbench_sends_history_query_and_checklist(judge_with: Judge, server: BenchmarkServer) -> None:
     long = " ".join(["word"] * 1001)
     pairs = [Pair("wildbench-session1", "text", None, response(long), response("short"))]
-    judged(files, server, "wildbench", pairs, tmp_path)
-    [message] = [
-        b["messages"][0]["content"]
-        for b in server.bodies
-        if "\n\nshort\n\n<|end_of_response_A|>" in b["messages"][0]["content"]
-    ]
-    assert (
-        "<|begin_of_history|>\n\nUSER: user 0 of 1\n\nASSISTANT: assistant 1 of 1\n\n\n\n<|end_of_history|>"
-        in message
-    )
+    judge_with("wildbench", pairs)
+    sent = [body["messages"][0]["content"] for body in server.bodies]
+    [message] = [text for text in sent if "\n\nshort\n\n<|end_of_response_A|>" in text]
+    history = "USER: user 0 of 1\n\nASSISTANT: assistant 1 of 1\n\n"
+    assert f"<|begin_of_history|>\n\n{history}\n\n<|end_of_history|>" in message
     assert "<|begin_of_query|>\n\nuser 2 of 1\n\n<|end_of_query|>" in message
     assert "- Does it answer 1?\n- Is it short?\n" in message
-    assert (
-        f"{' '.join(['word'] * 1000)}... (truncated)\n" in message
-        and "{" not in message.split("# Evaluation")[0]
-    )
+    assert f"{' '.join(['word'] * 1000)}... (truncated)\n" in message
+    assert "{" not in message.split("# Evaluation")[0]
     assert all(body["response_format"] == {"type": "json_object"} for body in server.bodies)
 
 
-def test_choices_of_wildbench_are_rewards(
-    files: dict[str, str], server: BenchmarkServer, tmp_path: Path
-) -> None:
-    keys = [f"wildbench-session{n}" for n in range(6)]
+def test_choices_of_wildbench_are_rewards(judge_with: Judge, server: BenchmarkServer) -> None:
     lengths = [(10, 2), (5, 4), (4, 4), (1400, 800), (1300, 800), (0, 7)]
-    verdicts = judged(
-        files, server, "wildbench", [pair(k, *both) for k, both in zip(keys, lengths, strict=True)], tmp_path
-    )
-    rewards = [
-        [v.scores[0] if v.policy_first else v.scores[1] for v in verdicts if v.prompt_id == k and v.scores]
-        for k in keys
-    ]
+    pairs = [pair(f"wildbench-session{n}", *both) for n, both in enumerate(lengths)]
+    verdicts = judge_with("wildbench", pairs)
+    rewards = [v.scores[0] if v.policy_first else v.scores[1] for v in verdicts if v.scores]
     # the fourth is slightly better, and longer by more than 500 characters
-    assert rewards == [[1, 1], [0.5, 0.5], [0, 0], [0, 0], [0.5, 0.5], [-1, -1]]
-    assert [v.outcome for v in verdicts if v.policy_first] == [
-        "first",
-        "first",
-        "tie",
-        "tie",
-        "first",
-        "second",
-    ]
-    assert measure("wildbench", verdicts) == pytest.approx(100 * (1 + 0.5 + 0 + 0 + 0.5 - 1) / 6)
+    expected = [1, 0.5, 0, 0, 0.5, -1]
+    assert rewards == [value for value in expected for _ in range(2)]
+    outcomes = [v.outcome for v in verdicts if v.policy_first]
+    assert outcomes == ["first", "first", "tie", "tie", "first", "second"]
+    assert measure("wildbench", verdicts) == pytest.approx(100 * sum(expected) / 6)
     assert len(server.bodies) == 2 * 5, "no call for an empty response"
 
 
-def test_grades_of_wildbench(files: dict[str, str], server: BenchmarkServer, tmp_path: Path) -> None:
-    pairs = [
-        pair("wildbench-session0", 7, 3),
-        pair("wildbench-session1", 0, 3),
-        pair("wildbench-session2", 4, 4),
-    ]
-    verdicts = judged(files, server, "wildbench_score", pairs, tmp_path)
+def test_grades_of_wildbench(judge_with: Judge, server: BenchmarkServer) -> None:
+    lengths = [(7, 3), (0, 3), (4, 4)]
+    verdicts = judge_with(
+        "wildbench_score", [pair(f"wildbench-session{n}", *two) for n, two in enumerate(lengths)]
+    )
     assert [(v.outcome, v.scores) for v in verdicts if v.policy_first] == [
         ("first", (8.0, 4.0)),
         ("second", (1.0, 4.0)),
@@ -276,51 +241,30 @@ def test_grades_of_wildbench(files: dict[str, str], server: BenchmarkServer, tmp
         ("wildbench", '{"choice": "A"}'),
         ("wildbench", "A++"),
         ("wildbench_score", '{"score": "11"}'),
-        ("wildbench_score", '{"score": "good"}'),
     ],
 )
 def test_a_reply_without_a_verdict_is_unscored(
-    files: dict[str, str],
-    server: BenchmarkServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    judge: str,
-    reply: str,
+    judge_with: Judge, monkeypatch: pytest.MonkeyPatch, judge: str, reply: str
 ) -> None:
     monkeypatch.setattr(BenchmarkServer, "verdict", staticmethod(lambda model, lengths: reply))
-    [verdict, _] = judged(
-        files, server, judge, [pair("wildbench-session0", 5, 4)], tmp_path, "judge.retries=0"
-    )
+    [verdict, _] = judge_with(judge, [pair("wildbench-session0", 5, 4)], "judge.retries=0")
     assert verdict.outcome == "unscored" and verdict.scores is None
     assert isnan(measure(judge, [verdict]))
 
 
-@pytest.mark.parametrize("judge", ["arena_hard", "wildbench", "wildbench_score"])
-def test_a_run_is_evaluated(
-    cell: Callable[..., list[str]],
-    files: dict[str, str],
-    server: BenchmarkServer,
-    judge: str,
+@pytest.mark.parametrize(("judge", "calls"), [("arena_hard", 1), ("wildbench", 1), ("wildbench_score", 2)])
+def test_a_run_is_planned_and_evaluated(
+    cell: Callable[..., list[str]], words: Words, judge: str, calls: int
 ) -> None:
-    own = [
-        w
-        for w in cell(*words(files, server, judge))
-        if not w.startswith(("data.train_prompts", "data.eval_prompts"))
-    ]
-    [config] = composition.compose_cells([*own, "data.train_prompts=16", "data.eval_prompts=8"])
-    record = read_record(pipeline.run(config))
+    sizes = ("data.train_prompts=16", "data.eval_prompts=8", "evaluation.cut_start=false")
+    prices = ("judge.usd_per_million_input=1", "judge.usd_per_million_output=1")
+    own = [word for word in cell(*words(judge)) if not word.startswith(("data.train", "data.eval"))]
+    [run] = composition.compose_cells([*own, *sizes, *prices])
+    number, usd = judge_calls(run, bounds(run)[0], with_start=False)
+    assert number == 2 * 8 * calls and usd > 0
+    record = read_record(pipeline.run(run))
     assert record.judge == judge and len(record.verdicts) == 16
     assert all(v.outcome != "unscored" for v in record.verdicts), [v.reason for v in record.verdicts]
-
-
-@pytest.mark.parametrize(("judge", "calls"), [("arena_hard", 1), ("wildbench", 1), ("wildbench_score", 2)])
-def test_the_plan_counts_the_requests_of_a_comparison(
-    cell: Callable[..., list[str]], files: dict[str, str], server: BenchmarkServer, judge: str, calls: int
-) -> None:
-    prices = ("judge.usd_per_million_input=1", "judge.usd_per_million_output=1", "evaluation.cut_start=false")
-    [run] = composition.compose_cells(cell(*words(files, server, judge), *prices, "data.eval_prompts=3"))
-    number, usd = judge_calls(run, bounds(run)[0], with_start=False)
-    assert number == 2 * 3 * calls and usd > 0
 
 
 def test_wildbench_refuses_other_prompts(cell: Callable[..., list[str]]) -> None:

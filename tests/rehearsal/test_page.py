@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cme.records import read_record
-from tests.rehearsal.checks import check_accuracy, check_history, check_verdicts
+from tests.rehearsal.checks import check_accuracy, check_history, check_verdicts, win_rate
 from tests.rehearsal.parts import (
     CAPABILITIES,
     GRPO,
+    MAIN_TABLE,
     PAGE,
     PANEL,
     PARTS,
@@ -20,7 +22,6 @@ from tests.rehearsal.parts import (
     Rehearsal,
     page_commands,
     run_command,
-    run_part,
 )
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 
@@ -36,11 +37,8 @@ ON_STAND_INS = (
     "selection.judge.base_url=... trainer.max_steps=2 ..."
 )
 ANALYSED = (
-    "main table",
-    "judge sanity",
-    "recipe of mathematics",
-    "separation",
-    "one cell",
+    *("main table", "judge sanity", "recipe of mathematics", "separation", "one cell"),
+    *("baselines", "mathematics", "verifier sweep"),
 )
 rehearsed = pytest.mark.rehearsal
 
@@ -51,11 +49,13 @@ def test_every_command_of_the_page_is_followed() -> None:
 
 
 @rehearsed
-def test_the_plan_of_a_cell(rehearsal: Rehearsal) -> None:
-    """It needs no checkpoint, and says where the paper's settings are."""
-    done = rehearsal.run("plan of a cell")
-    assert re.search(r"^llama instruct cme gemma s42 +paper +5000 ", done.stdout, re.MULTILINE)
-    assert not rehearsal.results("plan of a cell").exists()
+def test_the_plans(rehearsal: Rehearsal) -> None:
+    """They need no checkpoint."""
+    one, all_cells = rehearsal.run("plan of a cell"), rehearsal.run("plan")
+    assert re.search(r"^llama instruct cme gemma s42 +paper +5000 ", one, re.MULTILINE)
+    for family, regime in MAIN_TABLE:
+        assert f"{family} {regime}" in all_cells or f"{family}-{regime}" in all_cells, all_cells
+    assert not rehearsal.results("plan").exists() and not rehearsal.results("plan of a cell").exists()
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -72,20 +72,16 @@ def test_finished_cells_are_recognized(rehearsal: Rehearsal) -> None:
     before = contents(results)
     assert len(before) == 2 * 9
 
-    def run(part: str) -> str:
-        done = run_part(part, rehearsal.cache, rehearsal.server, results)
-        assert done.code == 0, done.stderr[-3000:]
-        return done.stdout + done.stderr
-
-    run("main table by a launcher")
+    rehearsal.run_in(results, "main table by a launcher")
     asked = [word for word in ON_STAND_INS.split()[1:] if word.endswith("=...")]
     assert asked == [f"{field}=..." for field in PANEL]
     addresses = [f"{field}={rehearsal.server.url(maker)}" for field, maker in PANEL.items()]
     recipe = [ON_STAND_INS.split()[0], *addresses, *GRPO, *SELECTION, *CAPABILITIES, f"results_dir={results}"]
     done = run_command(recipe, rehearsal.cache)
-    assert done.code == 0, done.stderr[-3000:]
-    assert re.search(r"^main_table +paper +9 .* 9$", run("status"), re.MULTILINE)
-    run("resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    printed = rehearsal.run_in(results, "status")
+    assert re.search(r"^main_table +paper +9 .* 9$", printed, re.MULTILINE)
+    rehearsal.run_in(results, "resume")
     assert contents(results) == before
 
 
@@ -108,8 +104,7 @@ def test_the_recipe_of_mathematics(rehearsal: Rehearsal) -> None:
 def test_one_cell_and_its_control(rehearsal: Rehearsal) -> None:
     rehearsal.run("one cell")
     results = rehearsal.results("one cell")
-    control = run_part("one cell, random weights", rehearsal.cache, rehearsal.server, results)
-    assert control.code == 0, control.stderr[-3000:]
+    rehearsal.run_in(results, "one cell, random weights")
     records = {r.verifier: r for r in map(read_record, sorted(results.glob("*/record.json")))}
     assert records.keys() == {"gemma", "random"}
     assert records["gemma"].history["reward"] != records["random"].history["reward"]
@@ -124,17 +119,26 @@ def test_one_cell_and_its_control(rehearsal: Rehearsal) -> None:
 
 
 @rehearsed
-def test_the_files_that_the_page_names(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_analysis(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    """It writes the files that the page names, and its win rates are those of the records' verdicts."""
     for part in ANALYSED:
         rehearsal.run(part)
     folders = [str(rehearsal.results(part)) for part in ANALYSED]
     done = run_command([sys.executable, "-m", "analysis", *folders, "--out", str(tmp_path)], rehearsal.cache)
-    assert done.code == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
     named = re.findall(r"`((?:tables|figures)/[^`]+|report\.html|reproduction\.md)`", PAGE.read_text())
     assert len(named) > 12
     assert [name for name in dict.fromkeys(named) if not (tmp_path / name).exists()] == []
     published = re.findall(r"`(\w+\.csv)`", PAGE.read_text())
     assert published and all((ROOT / "results" / "published" / name).exists() for name in published)
+    rows = pd.read_csv(tmp_path / "tables" / "paper-main-table.csv")
+    rows = rows[rows["judge"].isin(["panel: gpt_5_2", "panel: anthropic"])]
+    records = {(r.family, r.regime): r for r in rehearsal.records("main table")}
+    assert rows["judge"].nunique() == 2
+    for row in rows.to_dict("records"):
+        verdicts = records[row["family"], row["regime"]].verdicts
+        of_judge = [v for v in verdicts if f"panel: {v.judge}" == row["judge"]]
+        assert row["win_rate"] == pytest.approx(win_rate(of_judge))
 
 
 @rehearsed

@@ -1,13 +1,15 @@
 """The checkpoints of scale=paper under their hub ids: tiny, taught a few answers, in the hub's files and dtype."""
 
+import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from tests.rehearsal.stand_ins import families, tokenizers
+from tests.rehearsal.stand_ins import families
 from tests.rehearsal.stand_ins.families import Recipe
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.texts import question_answer_pairs
@@ -49,23 +51,42 @@ def build(cache: HubCache, steps: int = STEPS) -> None:
 
 
 def _build_one(folder: Path, recipe: Recipe, seed: int, steps: int) -> None:
-    tokenizers.write(
-        recipe.tokenizer,
-        folder,
-        recipe.tokenizer_config,
-        recipe.template,
-        template_file=recipe.template_file,
-        gpt2_files=recipe.gpt2_files,
-    )
+    write_tokenizer(recipe, folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = recipe.model()
+        model = AutoModelForCausalLM.from_config(recipe.model)
     _teach(model, *_lessons(folder, recipe), seed, steps)
     model = model.eval().to(torch.bfloat16)  # the hub's dtype
     model.generation_config = GenerationConfig()
     model.save_pretrained(folder)
     fields = {"_from_model_config": False, **recipe.generation, "transformers_version": "4.51.0"}
-    tokenizers.write_json(folder / "generation_config.json", fields)
+    write_json(folder / "generation_config.json", fields)
+
+
+def write_tokenizer(recipe: Recipe, folder: Path) -> None:
+    """The files of a tokenizer as the hub has them."""
+    recipe.tokenizer.save(str(folder / "tokenizer.json"))
+    saved = json.loads(recipe.tokenizer.to_str())
+    keys = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    added = {str(token["id"]): {key: token[key] for key in keys} for token in saved["added_tokens"]}
+    config = recipe.tokenizer_config
+    fields = {"added_tokens_decoder": added, **config}
+    if recipe.template_file:
+        (folder / "chat_template.jinja").write_text(str(recipe.template))
+    elif recipe.template is not None:
+        fields["chat_template"] = recipe.template
+    write_json(folder / "tokenizer_config.json", fields)
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    write_json(folder / "special_tokens_map.json", {n: config[n] for n in names if config.get(n)})
+    if recipe.gpt2_files:
+        write_json(folder / "vocab.json", saved["model"]["vocab"])
+        merges = [m if isinstance(m, str) else " ".join(m) for m in saved["model"]["merges"]]
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A JSON file in the hub's style."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _lessons(folder: Path, recipe: Recipe) -> tuple[list[list[int]], list[int]]:
@@ -96,7 +117,7 @@ def _teach(
 ) -> None:
     """A few steps of training on the answers."""
     rng = random.Random(seed)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
     for _ in range(steps):
         chosen = rng.sample(range(len(rows)), ROWS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
+import yaml
 
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.texts import instructions, question_answer_pairs
@@ -101,20 +102,13 @@ def math_row(number: int, rng: random.Random) -> Row:
 
 def math_500_rows(rng: random.Random) -> list[Row]:
     """The 500 rows of MATH-500."""
-    rows = []
-    for n in range(500):
-        question, answer = _problem(rng, n)
-        rows.append(
-            {
-                "problem": question,
-                "solution": f"So $\\boxed{{{answer}}}$.",
-                "answer": answer,
-                "subject": "Algebra",
-                "level": 2,
-                "unique_id": f"test/algebra/{n}.json",
-            }
-        )
-    return rows
+    problems = [_problem(rng, n) for n in range(500)]
+    common = {"subject": "Algebra", "level": 2}
+    return [
+        {"problem": question, "solution": f"So $\\boxed{{{answer}}}$.", "answer": answer, **common}
+        | {"unique_id": f"test/algebra/{n}.json"}
+        for n, (question, answer) in enumerate(problems)
+    ]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -131,14 +125,13 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
 
 def write_readme(folder: Path, title: str, configs: Mapping[str, Mapping[str, str]]) -> None:
     """The README.md of a data set, whose header names the files of each split of each configuration."""
-    lines = ["---", "license: mit"]
+    header: Row = {"license": "mit"}
     if configs:
-        lines.append("configs:")
-    for name, splits in configs.items():
-        lines += [f"- config_name: {name}", "  data_files:"]
-        for split, pattern in splits.items():
-            lines += [f"  - split: {split}", f"    path: {pattern}"]
-    (folder / "README.md").write_text("\n".join([*lines, "---", f"# {title}", ""]))
+        header["configs"] = [
+            {"config_name": name, "data_files": [{"split": s, "path": p} for s, p in splits.items()]}
+            for name, splits in configs.items()
+        ]
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(header)}---\n# {title}\n")
 
 
 def _annotated(model: str, answers: list[str], rng: random.Random) -> Row:
@@ -184,16 +177,12 @@ def _problem(rng: random.Random, number: int) -> tuple[str, str]:
 
 
 def _math(folder: Path, rng: random.Random) -> None:
-    folders = {"default": "data", "algebra": "algebra", "geometry": "geometry"}
-    sizes = {"default": (7500, 5000), "algebra": (100, 50), "geometry": (100, 50)}
-    splits = ("train", "test")
-    write_readme(
-        folder, "MATH", {name: {s: f"{where}/{s}-*" for s in splits} for name, where in folders.items()}
-    )
-    for name, where in folders.items():
-        for split, count in zip(splits, sizes[name], strict=True):
-            rows = [math_row(n, rng) for n in range(count)]
-            write_parquet(folder / where / f"{split}-00000-of-00001.parquet", rows)
+    sizes = {"data/train": 7500, "data/test": 5000, "algebra/train": 100, "algebra/test": 50}
+    folders = {"default": "data", "algebra": "algebra"}
+    splits = {name: {s: f"{where}/{s}-*" for s in ("train", "test")} for name, where in folders.items()}
+    write_readme(folder, "MATH", splits)
+    for split, count in sizes.items():
+        write_parquet(folder / f"{split}-00000-of-00001.parquet", [math_row(n, rng) for n in range(count)])
 
 
 def _math_500(folder: Path, rng: random.Random) -> None:
@@ -209,7 +198,7 @@ def _amc(folder: Path, rng: random.Random) -> None:
             "id": n,
             "question": f"AMC {n}: {_problem(rng, n)[0]}",
             "answer": f"{rng.randint(1, 99)}.0",
-            "url": "https://example.org",
+            "url": "-",
         }
         for n in range(40)
     ]

@@ -11,12 +11,13 @@ The longer response wins, response A where they are nearly equal.
 
 import json
 import re
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
+
+from tests.support.stubs import http_stub
 
 KEY = "dummy"
 MODELS = {"openai": ("gpt-5.2", "gpt-5"), "anthropic": ("claude-sonnet-4-6",)}
@@ -32,20 +33,11 @@ A_ADVANTAGE = 1.05  # how much longer than A response B may be and still lose
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """A request as it arrived.
-
-    Attributes:
-        maker: the path's first part.
-        status: the status of the reply.
-        fields: the body without its messages.
-        message: the last message.
-        parts: instruction, response A and response B as the message has them.
-    """
+    """A request: its path's first part, the reply's status, the body without messages, and the three texts in it."""
 
     maker: str
     status: int
     fields: Mapping[str, Any]
-    message: str
     parts: Mapping[str, str]
 
 
@@ -59,27 +51,19 @@ class _Refused(Exception):
         self.body = {"error": {"message": message} | unknown | fields}
 
 
-class JudgeServer(ThreadingHTTPServer):
+class JudgeServer(http_stub.StubServer):
     """The endpoint. `requests` has every request in the order of its reply."""
 
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self) -> None:
+        super().__init__(_Handler)
         self.requests: list[JudgeRequest] = []
-        self.calls = 0
-        self.lock = threading.Lock()
 
     def url(self, maker: str) -> str:
         """The base URL of a maker's endpoint."""
-        return f"http://127.0.0.1:{self.server_port}/{maker}/v1"
+        return f"{self.address}/{maker}/v1"
 
     def reply(self, maker: str, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to a request. Raises _Refused."""
-        with self.lock:
-            self.calls += 1
-            call = self.calls
         if key != f"Bearer {KEY}":
             raise _Refused(401, "Incorrect API key provided.", code="invalid_api_key")
         if body["model"] not in MODELS[maker]:
@@ -87,40 +71,29 @@ class JudgeServer(ThreadingHTTPServer):
         message = str(body["messages"][-1]["content"])
         if maker == "openai":
             _check_openai_fields(body, message)
-        return completion(call, body["model"], message, verdict(dict(BLOCK.findall(message))))
+        return completion(body["model"], message, verdict(dict(BLOCK.findall(message))))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(http_stub.StubHandler):
     server: JudgeServer
 
-    def do_POST(self) -> None:
+    def answer(self, body: dict[str, Any]) -> Callable[[], None]:
         maker = self.path.strip("/").removesuffix("/v1/chat/completions")
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
             status, reply = 200, self.server.reply(maker, self.headers.get("Authorization", ""), body)
         except _Refused as refused:
             status, reply = refused.status, refused.body
-        message = str(body["messages"][-1]["content"])
+        parts = dict(BLOCK.findall(str(body["messages"][-1]["content"])))
         fields = {name: value for name, value in body.items() if name != "messages"}
-        request = JudgeRequest(maker, status, fields, message, dict(BLOCK.findall(message)))
-        with self.server.lock:
-            self.server.requests.append(request)
-        content = json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        self.server.requests.append(JudgeRequest(maker, status, fields, parts))
+        return partial(self.send, status, json.dumps(reply).encode())
 
 
-def completion(call: int, model: str, message: str, content: str) -> dict[str, Any]:
+def completion(model: str, message: str, content: str) -> dict[str, Any]:
     """A reply in the form of the API, with 64 tokens for the model's reasoning."""
     usage = {"prompt_tokens": len(message) // 4, "completion_tokens": len(content) // 4 + 64}
     return {
-        "id": f"chatcmpl-{call}",
+        "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1790000000,
         "model": f"{model}-2025-12-11",
@@ -163,22 +136,6 @@ def _check_openai_fields(body: Mapping[str, Any], message: str) -> None:
         raise _Refused(400, "'messages' must contain the word 'json' in some form.")
 
 
-Server = TypeVar("Server", bound=JudgeServer)
-
-
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
-    """The server at work while the block lasts."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def serving(port: int = 0) -> AbstractContextManager[JudgeServer]:
+def serving() -> AbstractContextManager[JudgeServer]:
     """A server at work while the block lasts."""
-    return running(JudgeServer(port))
+    return http_stub.serving(JudgeServer())

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 from tokenizers import (
     AddedToken,
@@ -57,6 +56,7 @@ GEMMA_WHITE_SPACE = ("\n", "\n\n", "\n\n\n", "▁▁", "▁▁▁", "▁▁▁�
 GEMMA_FIRST_IDS = 107  # the ids that control and unused tokens share
 
 
+@cache
 def qwen() -> Tokenizer:
     """Qwen 2.5: single digits, composed Unicode, no BOS."""
     tokenizer = _byte_level(QWEN_WORDS, 1500, QWEN_CONTROLS, QWEN_ADDED)
@@ -64,6 +64,7 @@ def qwen() -> Tokenizer:
     return tokenizer
 
 
+@cache
 def llama() -> Tokenizer:
     """Llama 3: up to three digits, a BOS that the tokenizer writes."""
     tokenizer = _byte_level(LLAMA_WORDS, 1600, LLAMA_CONTROLS, ignore_merges=True)
@@ -73,63 +74,22 @@ def llama() -> Tokenizer:
     return tokenizer
 
 
+@cache
 def olmo() -> Tokenizer:
     """OLMo 2: Llama's words, no BOS from the tokenizer."""
     return _byte_level(LLAMA_WORDS, 1400, OLMO_CONTROLS)
 
 
+@cache
 def gemma3() -> Tokenizer:
     """Gemma 3, whose turn tokens have fixed ids and no name in its configuration."""
     return _gemma(1700, GEMMA3_CONTROLS, GEMMA3_LATE_CONTROLS)
 
 
+@cache
 def gemma4() -> Tokenizer:
     """Gemma 4."""
     return _gemma(1800, GEMMA4_CONTROLS, GEMMA4_LATE_CONTROLS)
-
-
-def write(
-    tokenizer: Tokenizer,
-    folder: Path,
-    config: Mapping[str, Any],
-    template: str | None,
-    *,
-    template_file: bool = False,
-    gpt2_files: bool = False,
-) -> None:
-    """The files of a tokenizer as the hub has them.
-
-    Args:
-        config: fields of tokenizer_config.json.
-        template: the chat template; None for a checkpoint without one.
-        template_file: whether the template is a separate file.
-        gpt2_files: whether vocab.json and merges.txt stand beside tokenizer.json.
-    """
-    tokenizer.save(str(folder / "tokenizer.json"))
-    saved = json.loads(tokenizer.to_str())
-    added = {
-        str(t["id"]): {
-            k: t[k] for k in ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
-        }
-        for t in saved["added_tokens"]
-    }
-    fields = {"added_tokens_decoder": added, **config}
-    if template is not None and template_file:
-        (folder / "chat_template.jinja").write_text(template)
-    elif template is not None:
-        fields["chat_template"] = template
-    write_json(folder / "tokenizer_config.json", fields)
-    names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    write_json(folder / "special_tokens_map.json", {n: config[n] for n in names if config.get(n)})
-    if gpt2_files:
-        write_json(folder / "vocab.json", saved["model"]["vocab"])
-        merges = [m if isinstance(m, str) else " ".join(m) for m in saved["model"]["merges"]]
-        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A JSON file in the hub's style."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _byte_level(

@@ -1,19 +1,54 @@
-"""Greedy decoding and scoring the slow, obvious way, from a checkpoint's files and the hand-written table alone."""
+"""What each checkpoint must do, from its files and the table written by hand (prompts.yaml), the slow, obvious way."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from tests.rehearsal.expected_prompts import EXPECTED, ids_of, tokenizer
+
+@dataclass(frozen=True)
+class ExpectedPrompt:
+    """One checkpoint's row; `prompt` is rendered for `question`."""
+
+    question: str
+    prompt: str
+    stops: list[str]
+    end_of_turn: str
+
+    def render(self, question: str) -> str:
+        """The rendered prompt of another question."""
+        return self.prompt.replace(self.question, question)
+
+
+_CONTENT = yaml.safe_load((Path(__file__).parent / "prompts.yaml").read_text())
+EXPECTED = {
+    name: ExpectedPrompt(question=_CONTENT["question"], **row)
+    for name, row in _CONTENT["checkpoints"].items()
+}
 
 
 @cache
-def model(folder: str, dtype: torch.dtype = torch.float32) -> Any:
-    """The model of a checkpoint."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+def tokenizer(folder: str) -> Tokenizer:
+    """The tokenizer of a checkpoint, from its file."""
+    return Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+
+
+@cache
+def model(folder: str) -> Any:
+    """The model of a checkpoint, in float32."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def ids_of(folder: str, text: str, *, controls: bool) -> list[int]:
+    """Token ids of a text; with `controls`, what spells a control token is one."""
+    encoder = tokenizer(folder)
+    encoder.encode_special_tokens = not controls
+    return list(encoder.encode(text, add_special_tokens=False).ids)
 
 
 @torch.no_grad()
@@ -41,8 +76,5 @@ def greedy(folder: str, name: str, question: str, tokens: int) -> tuple[str, boo
     while len(new) < tokens and not stops & set(new):
         new.append(int(model(folder)(input_ids=torch.tensor([[*ids, *new]])).logits[0, -1].argmax()))
     ended = bool(stops & set(new))
-    return _text(folder, new[:-1] if ended else new), ended, len(new)
-
-
-def _text(folder: str, ids: Sequence[int]) -> str:
-    return str(tokenizer(folder).decode(list(ids), skip_special_tokens=True))
+    text = tokenizer(folder).decode(new[:-1] if ended else new, skip_special_tokens=True)
+    return str(text), ended, len(new)

@@ -1,7 +1,4 @@
-"""The judge's endpoint for the prompts of Arena-Hard and WildBench: the longer response wins, by far if twice as long.
-
-`bodies` has the body of every request.
-"""
+"""The judge's endpoint for the prompts of Arena-Hard and WildBench."""
 
 import json
 import re
@@ -10,7 +7,7 @@ from typing import Any
 
 from tests.rehearsal.stand_ins.judge_server import JudgeServer, completion
 
-PARTS = {
+RESPONSES = {
     "gpt-4.1": (
         r"Start of Assistant A's Answer\|>\n(.*)\n<\|The End of Assistant A",
         r"Start of Assistant B's Answer\|>\n(.*)\n<\|The End of Assistant B",
@@ -21,24 +18,16 @@ PARTS = {
     ),
     "gpt-4o-2024-05-13": (r"begin_of_response\|>\n\n(.*)\n\n<\|end_of_response",),
 }
+"""Where the responses stand in the prompt, by the model that each judge asks."""
 
 
 class BenchmarkServer(JudgeServer):
-    """The endpoint of the models that the two benchmarks use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bodies: list[Mapping[str, Any]] = []
+    """The endpoint of these models: the longer response wins, by far if it is twice as long."""
 
     def reply(self, maker: str, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        with self.lock:
-            self.bodies.append(body)
-        message = body["messages"][-1]["content"]
-        shown = [re.search(pattern, message, re.DOTALL) for pattern in PARTS[body["model"]]]
-        lengths = [len(match[1]) for match in shown if match is not None]
-        assert len(lengths) == len(PARTS[body["model"]]), message
-        content = self.verdict(body["model"], lengths)
-        return completion(len(self.bodies), body["model"], message, content)
+        message, model = body["messages"][-1]["content"], body["model"]
+        lengths = [len(re.findall(pattern, message, re.DOTALL)[0]) for pattern in RESPONSES[model]]
+        return completion(model, message, self.verdict(model, lengths))
 
     @staticmethod
     def verdict(model: str, lengths: list[int]) -> str:
