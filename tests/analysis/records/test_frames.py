@@ -159,5 +159,5 @@ def test_the_notebook_runs_and_its_figure_has_the_accuracies_of_the_table():
     ]
     sizes = [[[png[16:24] for png in images] for images in cells] for cells in (figures, stored)]
     assert sizes[0] == sizes[1] and len(stored[1]) == 1, (
-        "run python tests/support/notebook.py docs/frames.ipynb"
+        "run python tests/support/report/notebook.py docs/frames.ipynb"
     )

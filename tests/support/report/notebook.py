@@ -1,4 +1,4 @@
-"""Execute a notebook without Jupyter. `python tests/support/notebook.py FILE` also stores the figures in it."""
+"""Execute a notebook without Jupyter. `python tests/support/report/notebook.py FILE` also stores the figures in it."""
 
 import json
 import os

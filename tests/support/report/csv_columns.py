@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "csv-columns.md"
+PAGE = Path(__file__).parents[3] / "docs" / "csv-columns.md"
 Section = tuple[list[str], set[str]]
 
 
