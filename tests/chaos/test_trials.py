@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,13 +33,6 @@ os.unlink(b"log.jsonl")
 """
 
 
-def child(code: str, where: Path, **fault: Any) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHONPATH": str(SABOTEUR), "CHAOS": json.dumps(fault)}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=where, env=environment, capture_output=True, text=True
-    )
-
-
 @pytest.mark.parametrize(
     ("on", "path", "call", "when", "left"),
     [
@@ -56,28 +48,13 @@ def child(code: str, where: Path, **fault: Any) -> "subprocess.CompletedProcess[
 def test_a_kill_leaves_what_was_done_until_then(
     tmp_path: Path, on: str, path: str, call: int, when: str, left: dict[str, str]
 ) -> None:
-    done = child(WRITES, tmp_path, on=on, path=path, call=call, when=when, fault="kill")
+    fault = {"on": on, "path": path, "call": call, "when": when, "fault": "kill"}
+    environment = os.environ | {"PYTHONPATH": str(SABOTEUR), "CHAOS": json.dumps(fault)}
+    done = subprocess.run([sys.executable, "-c", WRITES], cwd=tmp_path, env=environment)
     assert done.returncode == -signal.SIGKILL
     found = {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert left.items() <= found.items()
     assert ("whole" in found) == ("whole" in left)
-
-
-def test_a_full_disk_stays_full(tmp_path: Path) -> None:
-    code = """
-for _ in range(2):
-    try:
-        with open("log", "ab") as log: log.write(b"1234")
-    except OSError as error: print(error.errno)
-"""
-    done = child(code, tmp_path, on="write", path="*log", call=1, when="half", fault="ENOSPC")
-    assert done.stdout.split() == ["28", "28"]
-    assert (tmp_path / "log").read_bytes().startswith(b"12")
-
-
-def test_the_clock_jumps(tmp_path: Path) -> None:
-    code = "import time; a = time.time(); print(round(time.time() - a), round(time.time() - a))"
-    assert child(code, tmp_path, clock=[0, 3600, -7200]).stdout.split() == ["3600", "-7200"]
 
 
 @pytest.fixture
@@ -96,13 +73,10 @@ def results(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def test_seconds_alone_make_no_difference(results: Callable[[str], Path]) -> None:
-    assert differences(results("a"), results("twin")) == []
-
-
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
+        ("verdicts.jsonl", '{"key": "a", "seconds": 5}\n{"key": "b"}\n', ""),
         ("record.json", '{"verdicts": ["loss"], "seconds": {}}', "record.json differs"),
         ("record.json", '{"verdicts": ["wi', "record.json is not whole"),
         ("checkpoint/model.safetensors", "weightz", "model.safetensors differs"),
@@ -119,7 +93,8 @@ def test_what_is_broken_is_seen(
         (ours / "run" / file).unlink()
     else:
         (ours / "run" / file).write_text(content)
-    assert any(said in problem for problem in differences(ours, twin))
+    found = differences(ours, twin)
+    assert any(said in problem for problem in found) if said else found == []
 
 
 def test_a_lock_that_blocks_is_seen(results: Callable[[str], Path]) -> None:
