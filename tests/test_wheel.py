@@ -26,10 +26,8 @@ OPTIONAL = {
 
 
 def checked(*words: object, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
-    """The outcome of a command that ends with the exit code within two minutes."""
-    done = subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, timeout=120, check=False, **options
-    )  # type: ignore[call-overload]
+    """The outcome of a command that ends with the exit code within five minutes."""
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
     assert done.returncode == code, done.stderr
     return done
 
@@ -84,24 +82,18 @@ def test_every_file_of_the_checkout_is_in_the_wheel(environment: Path) -> None:
     for package in ("cme", "experiments", "analysis"):
         assert files(packages / package, "*.*") == files(ROOT / package, "*.*")
     assert files(packages / "cme_files" / "conf", "*.yaml") == files(ROOT / "conf", "*.yaml")
-    assert files(packages / "cme_files" / "published", "*.csv") == files(
-        ROOT / "results" / "published", "*.csv"
-    )
-    checks = files(ROOT / "results" / "reference" / "laptop", "*.sanity.json")
-    assert checks and files(packages / "cme_files" / "checks", "*.*") == checks
+    published, checks = ROOT / "results" / "published", ROOT / "results" / "reference" / "laptop"
+    assert files(packages / "cme_files" / "published", "*.csv") == files(published, "*.csv") != set()
+    assert files(packages / "cme_files" / "checks", "*.*") == files(checks, "*.sanity.json") != set()
 
 
-def test_overview_and_version(cme: Command) -> None:
+def test_help_and_version(cme: Command) -> None:
     overview = cme("--help").stdout
     assert overview.startswith("usage: cme COMMAND")
     assert all(f"  {name} " in overview for name in COMMANDS)
     assert cme("--version").stdout.startswith("cme 0.")
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help(cme: Command, command: str) -> None:
-    expected = "reward" if command == "run" else f"usage: cme {command}"
-    assert expected in cme(command, "--help").stdout
+    for command in COMMANDS:
+        assert ("reward" if command == "run" else f"usage: cme {command}") in cme(command, "--help").stdout
 
 
 def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
@@ -155,9 +147,8 @@ def test_a_sweep_runs_in_processes_of_its_own(
 
 def test_two_records_are_analyzed(cme: Command, tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
-    for path in sorted((ROOT / "results" / "reference" / "miniature").glob("*-qwen-sft-*-s0-*.record.json"))[
-        :2
-    ]:
+    reference = ROOT / "results" / "reference" / "miniature"
+    for path in sorted(reference.glob("*-qwen-sft-*-s0-*.record.json"))[:2]:
         shutil.copy(path, tmp_path / "records")
     printed = cme("analyze", "records").stdout
     assert "2 runs" in printed
