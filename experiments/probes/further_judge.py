@@ -4,12 +4,15 @@ Policy and untrained model are compared in both orders. The record of a finished
 are added under their names.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cme.data.alpaca_format import BadOutputs
+from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
 from cme.records import (
     FurtherJudge,
@@ -26,7 +29,7 @@ from experiments.config import composition, identity
 from experiments.config.family_overlap import Party, generator_parties
 from experiments.config.runs import Run, reward_verifiers
 from experiments.config.validation import BadConfig, validate
-from experiments.probes.imports import SCALE
+from experiments.probes.imports import SCALE, imported_record, read_pairs
 from experiments.run import judging
 from experiments.run.cell import run_lock
 from experiments.run.store import RECORD
@@ -34,7 +37,6 @@ from experiments.run.twin import find_judged, judge_settings
 
 ACCEPTED = ("judge=", "judge.", "judge/", "trusted_packages=")
 """How the settings begin that `cme judge` accepts for every kind of responses."""
-REMEDY = "use another judge, such as judge=local"
 
 
 def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path, RunRecord] | None:
@@ -44,34 +46,33 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
     that has judged the run before, which is printed. Raises BadConfig, Unavailable, and BadFile for a record or a log
     that cannot be read.
     """
-    refuse_others(overrides, ("results_dir=",), "of the judge")
-    path = find_record(name, overrides)
+    _refuse_others(overrides, ("results_dir=",), "of the judge")
+    path = _find_record(name, overrides)
     check_links(path.parent)
     with run_lock(path.parent):
         record = read_record(path)
         if not record.pairs:
             raise BadConfig(f"{path} has no responses: another run must be judged")
-        parties, data = parties_of(record), _data_of(record, path)
+        parties, data = _parties(record), _data_settings(record, path)
         words = [f"data={data['name']}"] if data else []
         [run] = composition.compose_cells([*words, *overrides], parties, data)
         own = identity.judge_fields(run.judge)
-        earlier = earlier_judge(record, run.judge.name, own)
+        earlier = _earlier_judge(record, run.judge.name, own)
         if earlier is not None and all(v.outcome != "unscored" for v in earlier.verdicts):
-            judged = (
-                f"{record.run_id} was judged by {run.judge.name} with these settings before: nothing to do"
-            )
-            print(plain(judged))
+            judged = f"{record.run_id} was judged by {run.judge.name} with these settings before"
+            print(plain(f"{judged}: nothing to do"))
             return None
         if (other := find_judged(path.parent, record, run.judge.name, own)) is not None:
             print(plain(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do"))
             return None
-        what = f"the pairs of {record.run_id}"
-        lacking = judging.check_pairs(run.judge, record.pairs, what, REMEDY)
+        remedy = "use another judge, such as judge=local"
+        lacking = judging.check_pairs(run.judge, record.pairs, f"the pairs of {record.run_id}", remedy)
         log = VerdictLog(path.with_name(f"{path.name.removesuffix(RECORD)}verdicts-{run.judge.name}.jsonl"))
-        if dry_run:
-            print(plain("\n".join(judging.cost_lines(record.run_id, run.judge, record.pairs, log))))
+        verdicts = _collect(
+            run, record.run_id, record.pairs, log, dry_run, earlier.verdicts if earlier else ()
+        )
+        if verdicts is None:
             return None
-        verdicts = collect(run, record.pairs, log, earlier.verdicts if earlier else ())
         further = FurtherJudge(run.judge.name, own, verdicts, log.seconds)
         others = [judge for judge in record.further_judges or [] if judge.name != further.name]
         warnings = [*validate(run, parties), *lacking, *judging.truncation_warnings(run, record.pairs)]
@@ -93,7 +94,39 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
     )
 
 
-def refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) -> None:
+def judge_files(options: argparse.Namespace, overrides: list[str], out: Path) -> RunRecord | None:
+    """The record of the configured judges' verdicts on two files of outputs, those in the log in `out` included.
+
+    None with `--dry-run`, which prints the cost. Raises as `judge_run` does, and BadOutputs.
+    """
+    _refuse_others(overrides, ("data=", "data."), "of the judge and its data")
+    outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
+    if options.prompts is not None:
+        outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))
+    [run] = composition.compose_cells(overrides, generator_parties(outputs.makers))
+    remedy = "give references and gold answers with --prompts, or use another judge, such as judge=local"
+    warnings = judging.check_pairs(run.judge, outputs.pairs, "the pairs", remedy)
+    warnings += judging.truncation_warnings(run, outputs.pairs)
+    members = judging.judges(run.judge).items()
+    digests = {str(name): judging.judge_digest(member) for name, member in members}
+    if options.prompts is not None:
+        digests["prompts"] = identity.digest([[p.reference, p.answer] for p in outputs.pairs])
+    config = {"judge": run.judge.settings}
+    record = imported_record(options.name, outputs, run.judge.name, config, digests)
+    log = VerdictLog(out / f"{record.run_id}.verdicts.jsonl")
+    verdicts = _collect(run, record.run_id, outputs.pairs, log, options.dry_run)
+    if verdicts is None:
+        return None
+    return replace(
+        record,
+        verdicts=verdicts,
+        warnings=[*record.warnings, *warnings],
+        seconds={"judge": log.seconds},
+        neutral=identity.neutral_fields(run),
+    )
+
+
+def _refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) -> None:
     """Raise BadConfig for an override without effect: one that begins with none of ACCEPTED and `more`.
 
     `kind` says in the message which settings are accepted.
@@ -105,28 +138,7 @@ def refuse_others(overrides: Sequence[str], more: tuple[str, ...], kind: str) ->
         )
 
 
-def _data_of(record: RunRecord, path: Path) -> dict[str, Any] | None:
-    """The settings of a record's data; None without any. Raises BadConfig for settings that no run writes down."""
-    data: dict[str, Any] | None = record.config.get("data")
-    if data is not None and not isinstance(data.get("name"), str):
-        raise BadConfig(
-            f"{path}: config.data.name is {str(data.get('name'))[:80]}; it must be the name of the data"
-        )
-    if "${" in json.dumps(data):
-        raise BadConfig(f"{path}: config.data has an interpolation; a record has values alone")
-    return data
-
-
-def collect(run: Run, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict] = ()) -> list[Verdict]:
-    """The verdicts of the run's judge in both orders, after a trial call; see `judging.collect_verdicts`."""
-    with explain_write_errors(log.path.parent):  # before any call
-        log.path.parent.mkdir(parents=True, exist_ok=True)
-    judging.probe([run])
-    with log:
-        return judging.collect_verdicts(run.judge, pairs, True, log, known)
-
-
-def find_record(name: str, overrides: Sequence[str]) -> Path:
+def _find_record(name: str, overrides: Sequence[str]) -> Path:
     """The record of a run, given by its folder, by the file itself, or by the run's id in `results_dir`."""
     folders = [word.partition("=")[2] for word in overrides if word.startswith("results_dir=")]
     results = Path(folders[-1] if folders else "results/runs")
@@ -142,7 +154,7 @@ def find_record(name: str, overrides: Sequence[str]) -> Path:
     )
 
 
-def parties_of(record: RunRecord) -> list[Party]:
+def _parties(record: RunRecord) -> list[Party]:
     """The models that made the responses of a record, and the verifiers that they were trained with."""
     if record.scale == SCALE:
         return generator_parties(f"{record.generator_checkpoint}, {record.environment['policy']}".split(", "))
@@ -151,7 +163,19 @@ def parties_of(record: RunRecord) -> list[Party]:
     return parties + ([("verifier", record.config["verifier"]["family"], verifiers)] if verifiers else [])
 
 
-def earlier_judge(record: RunRecord, name: str, settings: dict[str, Any]) -> FurtherJudge | None:
+def _data_settings(record: RunRecord, path: Path) -> dict[str, Any] | None:
+    """The settings of a record's data; None without any. Raises BadConfig for settings that no run writes down."""
+    data: dict[str, Any] | None = record.config.get("data")
+    if data is not None and not isinstance(data.get("name"), str):
+        raise BadConfig(
+            f"{path}: config.data.name is {str(data.get('name'))[:80]}; it must be the name of the data"
+        )
+    if "${" in json.dumps(data):
+        raise BadConfig(f"{path}: config.data has an interpolation; a record has values alone")
+    return data
+
+
+def _earlier_judge(record: RunRecord, name: str, settings: dict[str, Any]) -> FurtherJudge | None:
     """The judge of a record with this name and these settings; None if no judge has the name.
 
     Raises BadConfig if the judge with this name has other settings.
@@ -168,3 +192,35 @@ def earlier_judge(record: RunRecord, name: str, settings: dict[str, Any]) -> Fur
             f"({', '.join(different)}); give this one a name of its own, such as judge.name={name}_2"
         )
     return known[name]
+
+
+def _add_answers(pairs: Sequence[Pair], prompts: Path) -> list[Pair]:
+    """The pairs with the references and gold answers of a file of prompts."""
+    by_text = {prompt.text: prompt for prompt in read_prompts(str(prompts))}
+    if not any(pair.prompt in by_text for pair in pairs):
+        raise BadOutputs(
+            f"{prompts} and the outputs have no prompt in common: both must have the same instructions"
+        )
+    return [
+        replace(pair, reference=prompt.reference, answer=prompt.answer)
+        if (prompt := by_text.get(pair.prompt)) is not None
+        else pair
+        for pair in pairs
+    ]
+
+
+def _collect(
+    run: Run, name: str, pairs: Sequence[Pair], log: VerdictLog, dry_run: bool, known: Sequence[Verdict] = ()
+) -> list[Verdict] | None:
+    """The verdicts of the run's judge in both orders, after a trial call; see `judging.collect_verdicts`.
+
+    None with `dry_run`, which prints the cost of judging the pairs called `name`.
+    """
+    if dry_run:
+        print(plain("\n".join(judging.cost_lines(name, run.judge, pairs, log))))
+        return None
+    with explain_write_errors(log.path.parent):  # before any call
+        log.path.parent.mkdir(parents=True, exist_ok=True)
+    judging.probe([run])
+    with log:
+        return judging.collect_verdicts(run.judge, pairs, True, log, known)
