@@ -20,8 +20,6 @@ LONGROPE = {
 CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     # tables of positions, attention masks or biases with as many entries as the context
     "gpt2": lambda: transformers.GPT2Config(**GPT),
-    "gpt_bigcode": lambda: transformers.GPTBigCodeConfig(**GPT),
-    "gptj": lambda: transformers.GPTJConfig(**GPT, rotary_dim=4),
     "ctrl": lambda: transformers.CTRLConfig(**GPT, dff=32),
     "opt": lambda: transformers.OPTConfig(
         **SIZES, ffn_dim=32, max_position_embeddings=CONTEXT, word_embed_proj_dim=16
@@ -39,7 +37,6 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mpt": lambda: transformers.MptConfig(
         vocab_size=40, d_model=16, n_heads=2, n_layers=2, max_seq_len=CONTEXT
     ),
-    "biogpt": lambda: transformers.BioGptConfig(**WIDE),
     "bart": lambda: transformers.BartConfig(
         vocab_size=40,
         d_model=16,
