@@ -3,5 +3,4 @@
 from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent
-STUBS = SUPPORT / "stubs"
 ROOT = SUPPORT.parents[1]
