@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cme.judges.pairwise import BadLog
 from cme.records import (
@@ -42,56 +40,6 @@ from cme.records import (
     write_record,
 )
 
-text, optional = st.text(), st.none() | st.text()
-floats = st.floats(-1e100, 1e100)
-generations = st.builds(Generation, text, st.booleans(), st.integers(0, 100))
-outcomes = st.sampled_from(["first", "second", "tie"])
-scored = st.builds(Verdict, text, st.booleans(), outcomes, st.none(), st.none() | st.tuples(floats, floats))
-unscored = st.builds(Verdict, text, st.booleans(), st.just("unscored"), text)
-
-
-def histories(steps: int) -> st.SearchStrategy[dict[str, list[float | None]]]:
-    """Histories of so many steps."""
-    column = st.lists(floats | st.none(), min_size=steps, max_size=steps)
-    return st.builds(dict.__or__, st.dictionaries(text, column), st.fixed_dictionaries({"step": column}))
-
-
-records = st.builds(
-    RunRecord,
-    **dict.fromkeys(("run_id", "scale", "family", "regime", "reward", "verifier", "judge"), text),
-    **dict.fromkeys(("generator_checkpoint", "verifier_checkpoint"), text),
-    **dict.fromkeys(("experiment", "heldout_checkpoint", "stopped"), optional),
-    seed=st.integers(0, 2**53),
-    config=st.dictionaries(text, floats | st.none() | st.lists(text)),
-    environment=st.dictionaries(text, text),
-    warnings=st.lists(text),
-    history=st.just({}) | st.integers(0, 3).flatmap(histories),
-    pairs=st.lists(
-        st.builds(Pair, text, text, optional, generations, generations, answer=optional),
-        max_size=3,
-        unique_by=lambda pair: pair.prompt_id,
-    ),
-    verdicts=st.lists(scored | unscored, max_size=3),
-    seconds=st.dictionaries(text, floats),
-)
-
-
-def on_own_pairs(record: RunRecord) -> RunRecord:
-    """The record with each verdict on a pair of its own."""
-    ids = [pair.prompt_id for pair in record.pairs]
-    owned = [
-        replace(verdict, prompt_id=ids[i % len(ids)]) for i, verdict in enumerate(record.verdicts) if ids
-    ]
-    return replace(record, verdicts=owned)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
-@given(records.map(on_own_pairs))
-def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> None:
-    write_record(tmp_path / "record.json", written)
-    assert read_record(tmp_path / "record.json") == written
-
-
 RESPONSE = Generation("a", True, 1)
 WIN = Verdict("e", True, "first", scores=(1.0, 0.0))
 STRAY = Verdict("z", True, "tie")
@@ -110,10 +58,10 @@ RUN = RunRecord(
     heldout_checkpoint=None,
     warnings=[],
     stopped=None,
-    history={},
+    history={"step": [1.0], "loss": [None]},
     pairs=[Pair("e", "?", None, RESPONSE, RESPONSE, "7"), Pair("f", "?", None, RESPONSE, RESPONSE)],
-    verdicts=[WIN],
-    seconds={},
+    verdicts=[WIN, Verdict("f", False, "unscored", "down")],
+    seconds={"train": 1e100},
     **COMMON,
 )
 FULL = replace(
@@ -185,8 +133,7 @@ def test_every_kind_of_record_survives_a_round_trip(tmp_path: Path, written: Any
 def test_an_older_record_lacks_the_fields_that_came_later(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     write_record(path, RUN)
-    later = ("language_model", "trajectory", "selected", "capabilities", "accuracy", "comparisons")
-    later += ("further_judges",)
+    later = {field.name for field in fields(RunRecord) if field.default is None}
     path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k not in later}))
     assert read_record(path) == RUN
 
@@ -206,10 +153,10 @@ def in_first(field: str, key: str, value: Any) -> Callable[[Any], Any]:
 @pytest.mark.parametrize(
     ("record", "spoil", "named"),
     [
-        *((kind, without("schema"), "schema") for kind in (RUN, PROBE, SANITY, SEPARATION, STATE)),
+        (RUN, without("schema"), "schema"),
         *((kind, setting(schema=2), "schema is 2") for kind in (RUN, PROBE, SANITY, SEPARATION, STATE)),
         *((kind, setting(surprise=1), "surprise") for kind in KINDS),
-        *((kind, lambda raw: [raw], "") for kind in KINDS),
+        (RUN, lambda raw: [raw], ""),
         (RUN, without("seed"), "seed"),
         (RUN, setting(seed="1"), "seed"),
         (RUN, setting(pairs=[{"prompt_id": "a"}]), r"pairs\.0\.prompt"),
@@ -225,6 +172,16 @@ def in_first(field: str, key: str, value: Any) -> Callable[[Any], Any]:
         (SEPARATION, setting(correct=[True]), "correct has 1"),
         (SEPARATION, setting(samples=3), "responses has 2"),
         (SEPARATION, setting(prompts=["p"]), r"prompts\.0"),
+        (
+            RUN,
+            in_first("pairs", "start", {"response": "a", "finished": True, "tokens": -1}),
+            r"start\.tokens",
+        ),
+        (RUN, setting(seed=-1), "seed"),
+        (RUN, setting(verifier_quality=[-0.1, 0.5]), r"verifier_quality\.0"),
+        (RUN, setting(config={"trainer": {"steps": [1, -(10**17)]}}), r"trainer\.steps\.1=-1000"),
+        (RUN, setting(config={"data": 5}), r"config\.data is 5"),
+        (RUN, setting(reward_judging={"calls": 5, "usd": -1.0}), r"reward_judging\.usd"),
         (STATE, setting(state="asleep"), "state"),
     ],
 )
@@ -248,11 +205,8 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
         ),
         ("selected.responses", Selected(5, [RESPONSE], [])),
         ("accuracy.start", Accuracy([True], [True, None])),
-        ("accuracy.policy", Accuracy([True, None], [True])),
-        ("accuracy.selected", Accuracy([True, None], [True, None], [True])),
         ("grades.cut_start", Grades([GRADE] * 2, [GRADE] * 2, [GRADE])),
         ("verifier_responses", [RESPONSE]),
-        ("verifier_quality", [1.0]),
         ("comparisons.larger.responses", [Comparison("larger", "c", [RESPONSE], [])]),
         ("comparisons", [Comparison("larger", "c", [RESPONSE] * 2, [])] * 2),
         ("history.reward", {"step": [1.0, 2.0], "reward": [0.5]}),
@@ -368,9 +322,7 @@ def numbers(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] if isinstance(node, int | float) and not isinstance(node, bool) else []
 
 
-@pytest.mark.parametrize(
-    "record", [replace(FULL, history={"step": [1.0]}), *KINDS[2:]], ids=lambda r: type(r).__name__
-)
+@pytest.mark.parametrize("record", [FULL, *KINDS[2:]], ids=lambda record: type(record).__name__)
 def test_every_number_of_a_record_is_bounded(tmp_path: Path, record: Any) -> None:
     path = tmp_path / "file.json"
     write_record(path, record)
@@ -388,27 +340,3 @@ def test_every_number_of_a_record_is_bounded(tmp_path: Path, record: Any) -> Non
             with pytest.raises(BadFile, match=f"{spoilt} .*{named}") as caught:
                 read_record(spoilt, type(record))
             assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize(
-    ("record", "spoil", "named"),
-    [
-        (
-            RUN,
-            in_first("pairs", "start", {"response": "a", "finished": True, "tokens": -1}),
-            r"pairs\.0\.start\.tokens",
-        ),
-        (RUN, setting(seed=-1), "seed"),
-        (RUN, setting(verifier_quality=[-0.1, 0.5]), r"verifier_quality\.0"),
-        (RUN, setting(config={"trainer": {"steps": [1, -(10**17)]}}), r"trainer\.steps\.1=-1000"),
-        (RUN, setting(config={"data": 5}), r"config\.data is 5"),
-        (RUN, setting(reward_judging={"calls": -5, "usd": 1.0}), r"reward_judging\.calls"),
-        (RUN, setting(reward_judging={"calls": 5, "usd": -1.0}), r"reward_judging\.usd"),
-        (SEPARATION, setting(left_out=-1), "left_out"),
-        (STATE, setting(unscored=-1), "unscored"),
-    ],
-)
-def test_counts_and_shares_have_their_own_bounds(
-    tmp_path: Path, record: Any, spoil: Callable[[Any], Any], named: str
-) -> None:
-    test_a_malformed_record_is_refused_naming_file_and_field(tmp_path, record, spoil, named)
