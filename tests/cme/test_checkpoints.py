@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import transformers
 from hub_snapshots import FIRST, SECOND, add_snapshot
 from safetensors.torch import load_file, save_file
@@ -70,25 +69,12 @@ def test_end_tokens_of_each_stop_rule(tiny_folder: Callable[..., Path], tmp_path
         stop_ids(str(folder), "checkpoint")
 
 
-def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:
-    a, b = tiny(family).model, tiny(family).model
-    assert not {id(m) for m in a.modules()} & {id(m) for m in b.modules()}
-    assert not {p.data_ptr() for p in a.parameters()} & {p.data_ptr() for p in b.parameters()}
-    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-
-
-def test_weights_have_the_requested_dtype(tiny_folder: Callable[..., Path]) -> None:
-    assert load(str(tiny_folder("qwen")), dtype="bfloat16").model.dtype == torch.bfloat16
-
-
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        (
-            "package:gemma-4",
-            r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct, qwen2.5-coder-0.5b-instruct",
-        ),
+        ("package:gemma-4", r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"),
         ("miniature:qwen-1/pretraind", r"'qwen-1/pretraind'.*qwen-1/pretrained"),
+        ("tuned:gemma", "'tuned:gemma'.*gemma-3-270m-sft"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str, known: str) -> None:
@@ -172,17 +158,10 @@ def test_weights_are_required_unless_only_the_tokenizer_is_loaded(
     [
         ("model.safetensors", "no tensors", "SafetensorError: .*header"),
         ("tokenizer.json", "{", "JSONDecodeError: Expecting property name"),
-        ("tokenizer.json", "null", "AttributeError"),
         ("tokenizer.json", '{"version": "1.0", "added_tokens": [], "model": {"type": "X"}}', "untagged enum"),
-        ("tokenizer_config.json", "[]", "TypeError"),
-        ("tokenizer_config.json", '{"eos_token": 5}', "Special token eos_token"),
         ("generation_config.json", "{", "is not a valid JSON"),
-        ("generation_config.json", "null", "TypeError"),
-        ("generation_config.json", '{"eos_token_id": "x"}', "TypeError"),
         ("config.json", '{"model_type": "unheard_of"}', "unheard_of"),
-        ("config.json", '{"model_type": "llama", "vocab_size": "x"}', "vocab_size"),
         ("chat_template.jinja", "{{ 1 / 0 }}", "ZeroDivisionError"),
-        ("chat_template.jinja", "{{ raise_exception('no assistant, please') }}", "no assistant, please"),
         ("chat_template.jinja", "", "leaves out the user's message; correct chat_template"),
     ],
 )
@@ -198,12 +177,10 @@ def test_an_error_of_loading_is_one_line_with_its_innermost_cause(
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_the_files_lack_are_refused(
-    tiny_folder: Callable[..., Path], tmp_path: Path, family: str
-) -> None:
+def test_weights_that_the_files_lack_are_refused(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     """The library would initialise them at random."""
     folder = tmp_path / "model"
-    shutil.copytree(tiny_folder(family), folder)
+    shutil.copytree(tiny_folder("qwen"), folder)
     whole = load_file(folder / "model.safetensors")
     kept = {name: weight for name, weight in whole.items() if ".layers.1." not in name}
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
@@ -215,11 +192,11 @@ def test_weights_that_the_files_lack_are_refused(
 
 @pytest.mark.parametrize("files", [["tokenizer.json"], ["tokenizer.json", "tokenizer_config.json"]])
 def test_a_folder_without_a_tokenizer_is_refused(
-    tiny_folder: Callable[..., Path], hub_cache: Path, tmp_path: Path, family: str, files: list[str]
+    tiny_folder: Callable[..., Path], hub_cache: Path, tmp_path: Path, files: list[str]
 ) -> None:
     """Of some architectures, transformers makes a tokenizer without any file, which knows no text."""
     folder = tmp_path / "model"
-    shutil.copytree(tiny_folder(family), folder)
+    shutil.copytree(tiny_folder("gemma"), folder)
     for file in files:
         (folder / file).unlink()
     with pytest.raises(Unavailable, match=rf"checkpoint {folder} has no tokenizer\.json"):

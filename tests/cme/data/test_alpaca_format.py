@@ -5,8 +5,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from cme.data.alpaca_format import BadOutputs, read_outputs, write_outputs
 
@@ -30,18 +28,6 @@ def test_alpaca_eval_reads_and_joins_them(tmp_path: Path) -> None:
     assert list(start["output"]) == TEXTS
     assert list(start.columns) == ["instruction", "output", "generator", "dataset"]
     assert len(start.merge(policy, on="instruction")) == len(TEXTS)
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
-@example(TEXTS)
-def test_what_is_written_can_be_read(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    path = tmp_path_factory.mktemp("outputs") / "outputs.json"
-    write_outputs(path, outputs(texts), "the/start", "world")
-    rows = [
-        {"instruction": f"prompt {n}", "output": text, "generator": "the/start", "dataset": "world"}
-        for n, text in enumerate(texts)
-    ]
-    assert json.loads(path.read_text()) == rows == read_outputs(path)
 
 
 def test_json_lines_and_other_fields_are_accepted(tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 from samples import response, write_lines
-from scripted import policy_ending_at
 
 from cme.data import instruction_following as data
 from cme.judges.base import JudgeVerdict
 from cme.judges.oracle import InstructionFollowing
 from cme.records import Generation, Prompt
-from cme.rewards import GroundTruth
 
 PROMPT = "Name a drink. Use no commas. Use less than three words. End with: Good luck!"
 ROW = {
@@ -40,12 +38,11 @@ def judge(tmp_path: Path) -> InstructionFollowing:
     return InstructionFollowing(partial(data.grade, path=None, eval_path=path))
 
 
-@pytest.mark.parametrize("finished", [True, False, None])
-def test_the_larger_share_wins_in_both_orders(judge: InstructionFollowing, finished: bool | None) -> None:
+def test_the_larger_share_wins_in_both_orders(judge: InstructionFollowing) -> None:
     for one, share in SHARES.items():
         for other, other_share in SHARES.items():
             verdict = judge.compare(
-                Prompt("p", PROMPT), Generation(one, finished, None), Generation(other, finished, None)
+                Prompt("p", PROMPT), *(Generation(text, None, None) for text in (one, other))
             )
             outcome = "tie" if share == other_share else "first" if share > other_share else "second"
             assert (verdict.outcome, verdict.scores) == (
@@ -71,11 +68,3 @@ def test_other_data_are_refused_and_other_constraints_are_another_judge(tmp_path
     path = write_lines(tmp_path / "own.jsonl", [ROW])
     prints = [InstructionFollowing.fingerprint(own | {"eval_path": place}) for place in (None, None, path)]
     assert prints[0] == prints[1] != prints[2]
-
-
-def test_the_ground_truth_reward_is_the_share_of_constraints(judge: InstructionFollowing) -> None:
-    reward = GroundTruth(judge.oracle, "none")
-    reward.bind(policy_ending_at(9))
-    assert reward([PROMPT] * len(SHARES), list(SHARES), [[1, 9]] * len(SHARES)) == pytest.approx(
-        list(SHARES.values())
-    )

@@ -76,15 +76,6 @@ def test_scores_are_the_models_own_probabilities(
         assert verdict.outcome == ("first" if expected > 0.5 else "second")
 
 
-def test_all_tokens_of_a_label_count(tiny: Tiny, tiny_folder: Folder) -> None:
-    judge, model, labels = make_judge(tiny_folder("qwen")), tiny("qwen"), ("A fox", "B fox")
-    judge._labels = [chat.response_ids(model.tokenizer, label) for label in labels]
-    assert min(map(len, judge._labels)) > 1
-    expected = p_first_label(model, PROMPT.text, "a", "b", labels)
-    scores = judge.compare(PROMPT, response("a"), response("b")).scores
-    assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
-
-
 def test_labels_with_too_little_probability_are_unscored(tiny_folder: Folder) -> None:
     strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
     verdict = strict.compare(PROMPT, response("fox"), response("owl"))
@@ -156,15 +147,11 @@ def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder,
 @pytest.mark.parametrize(
     "line",
     [
-        "-----",
-        "----- Response B",
         "----- Instruction",
         " \t-----  response a",
         "-----\r",
         "\u2028----- Response B",
-        "\xa0----- Response B",
         "\u200b-----\ufeff",
-        "-----\u3000Response\xa0B",
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -133,16 +133,6 @@ def test_a_pair_with_an_unscored_order_is_unscored_and_keeps_the_other_orders_sc
         assert len(judge.shown) == asked
 
 
-def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
-    class Confused(Longest):
-        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
-            return JudgeVerdict("tie", "but why")
-
-    with pytest.raises(ValueError, match="reason"):
-        judge_all(Confused(), PAIRS, tmp_path)
-    assert len(judge_all(Longest(), PAIRS, tmp_path)) == 16
-
-
 def test_an_error_in_a_judge_names_it_and_its_line(tmp_path: Path) -> None:
     class Broken(Longest):
         def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,6 @@ from safetensors.torch import load_file
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import build, models, vocabulary, world
 from cme.miniature.__main__ import main
-from cme.miniature.families import FAMILIES, make_model, train_tokenizer
 from cme.miniature.models import RECIPES, checkpoint_folder
 from cme.models import chat
 from cme.models.generation import generate
@@ -179,29 +177,3 @@ def test_no_builder_outlives_a_command_that_was_ended(tmp_path: Path, number: in
         assert "Traceback" not in written
     else:
         assert len(written.splitlines()) == 1
-
-
-def test_training_lowers_the_loss_on_responses(quick: Path) -> None:
-    family = FAMILIES["llama"]
-    tokenizer = train_tokenizer(family, models.tokenizer_texts())
-    tokenizer.chat_template = family.template
-    torch.manual_seed(0)
-    model = make_model(family, len(tokenizer), 32, 1)
-    recipe = replace(RECIPES["verifier"], steps=40, batch=8)
-    stream = islice(models.instruction_pairs("llama-1/verifier", recipe), 20)
-    rows = [(chat.prompt_ids(tokenizer, p.prompt), chat.response_ids(tokenizer, p.response)) for p in stream]
-
-    def loss() -> float:
-        with torch.no_grad():
-            losses = [
-                model(
-                    input_ids=torch.tensor([[*head, *tail]]), labels=torch.tensor([[-100] * len(head) + tail])
-                ).loss
-                for head, tail in rows
-            ]
-        return float(torch.stack(losses).mean())
-
-    before = loss()
-    build._train(model, tokenizer, recipe, "llama-1/verifier")
-    assert loss() < before - 1
-    assert not model.training

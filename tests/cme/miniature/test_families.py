@@ -6,13 +6,12 @@ from itertools import islice
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cme.checkpoints import Checkpoint, load_tokenizer
 from cme.miniature import corpus, world
-from cme.miniature.families import FAMILIES, make_model
+from cme.miniature.families import FAMILIES
 from cme.miniature.vocabulary import TRUTH
 
 Tiny = Callable[..., Checkpoint]
@@ -32,12 +31,6 @@ def test_families_differ_in_architecture_and_tokenizer(tiny: Tiny) -> None:
     pieces = {name: " ".join(t.convert_ids_to_tokens(t(text)["input_ids"])) for name, t in tokenizers.items()}
     assert {name for name, p in pieces.items() if "▁" in p} == {"gemma"}
     assert {name for name, p in pieces.items() if "Ġ" in p} == {"qwen", "llama", "olmo"}
-
-
-def test_the_lm_head_covers_the_tokenizer(tiny: Tiny, family: str) -> None:
-    checkpoint = tiny(family)
-    logits = checkpoint.model(input_ids=torch.tensor([[3, 4]])).logits
-    assert logits.shape[-1] == len(checkpoint.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +56,3 @@ def test_tokenizers_preserve_text_of_the_world(tokenizers: dict[str, Any], data:
 def test_tokenizers_preserve_statements_and_any_other_text(tokenizers: dict[str, Any]) -> None:
     for text in [*islice(corpus.statements(TRUTH, "7"), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]:
         assert_preserved(tokenizers, text)
-
-
-def test_random_weights_depend_on_torchs_seed(family: str) -> None:
-    def first(seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
-        return next(make_model(FAMILIES[family], 300, 32, 1).parameters())
-
-    assert torch.equal(first(0), first(0))
-    assert not torch.equal(first(0), first(1))

@@ -36,13 +36,6 @@ RENDERED = {
 }
 
 
-def test_text_and_messages() -> None:
-    assert chat.to_text("a") == "a"
-    assert chat.to_text([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]) == "b"
-    assert chat.to_messages("a") == [{"role": "user", "content": "a"}]
-    assert chat.to_messages(MESSAGES) == MESSAGES
-
-
 def test_prompt_is_rendered_up_to_where_the_response_begins(tiny: Tiny, family: str) -> None:
     tokenizer = tiny(family).tokenizer
     assert tokenizer.decode(chat.prompt_ids(tokenizer, PROMPT)) == RENDERED[family]
@@ -67,14 +60,6 @@ def test_without_a_template_the_text_is_the_plain_one(tiny: Tiny, family: str) -
     bos = {"llama": "<|begin_of_text|>", "gemma": "<bos>"}.get(family, "")
     expected = f"{bos}### Instruction:\n{PROMPT}\n\n### Response:\n{RESPONSE}{END_OF_TEXT[family]}"
     assert tokenizer.decode(ours) == expected
-
-
-def test_response_has_no_special_tokens(tiny: Tiny, family: str) -> None:
-    tokenizer = tiny(family).tokenizer
-    ids = chat.response_ids(tokenizer, RESPONSE)
-    assert not set(ids) & set(tokenizer.all_special_ids)
-    assert tokenizer.decode(ids) == RESPONSE
-    assert chat.response_ids(tokenizer, "") == []
 
 
 def test_end_of_turn_is_the_templates_own(tiny: Tiny, family: str) -> None:
@@ -136,10 +121,6 @@ def test_end_ids_are_those_of_the_generation_config_and_the_template(
     assert list(chat.end_ids(tokenizer, GenerationConfig(eos_token_id=configured))) == expected
 
 
-def test_finished_is_what_ends_with_any_end_token() -> None:
-    assert chat.finished_flags([[3, 1], [3, 2], [1, 3], []], (1, 2)) == [True, True, False, False]
-
-
 def vocabulary(*words: str, fuse: bool = False, unknown: str | None = "<unk>") -> PreTrainedTokenizerFast:
     """A tokenizer of characters (BPE without merges) or, with longer words, of words."""
     ids = {word: i for i, word in enumerate(["<unk>", "</s>", *words])}
@@ -154,12 +135,10 @@ def vocabulary(*words: str, fuse: bool = False, unknown: str | None = "<unk>") -
 @pytest.mark.parametrize(
     ("tokenizer", "text", "unknown"),
     [
-        (vocabulary("the", "fox", "is", "red"), "the fox is red", False),
         (vocabulary("the", "fox", "is", "red"), "the fox is gray", False),  # 4 of 11 letters
         (vocabulary("the", "fox", "is", "red"), "the fox appears gray", True),  # 11 of 17
         (vocabulary("the", "fox", "is", "red"), "   ", False),
         (vocabulary("the", "fox", "is", "red"), "", False),
-        (vocabulary("a", "b"), "ab", False),
         (vocabulary("a", "b"), "abxy", False),  # half
         (vocabulary("a", "b"), "abxyz", True),
         (vocabulary("a", "b", fuse=True), "abxyz", True),  # one token for three letters
@@ -173,11 +152,9 @@ def test_a_text_is_unknown_if_most_of_its_characters_are(
     assert chat.unknown_flags(tokenizer, [text, text]) == [unknown] * 2
 
 
-@pytest.mark.parametrize("text", ["日本語", "🦊🦊", "हिंदी", "the fox", "\ufffd"])
-def test_bytes_of_a_text_are_known(tiny: Tiny, family: str, text: str) -> None:
-    tokenizer = tiny(family).tokenizer
-    assert chat.unknown_flags(tokenizer, [text]) == [False]
-    chat.refuse_unknown_prompts(tokenizer, [text])
+def test_bytes_of_a_text_are_known(tiny: Tiny, family: str) -> None:
+    texts = ["日本語", "🦊🦊", "हिंदी", "the fox", "\ufffd"]
+    assert not any(chat.unknown_flags(tiny(family).tokenizer, texts))
 
 
 def test_a_prompt_that_is_mostly_unknown_is_refused_by_name() -> None:

@@ -14,9 +14,7 @@ from cme.models.thoughts import Thoughts, opened_thought, split_thoughts
         ("\n<think></think>It is 7.", "\n<think></think>", "It is 7."),
         ("Maybe 8?\n</think>\nIt is 7.", "Maybe 8?\n</think>\n", "It is 7."),  # the prompt opened the thought
         ("<think>a</think> <think>b</think> c", "<think>a</think> <think>b</think> ", "c"),
-        ("[THINK]8?[/THINK]7", "[THINK]8?[/THINK]", "7"),
         ("<|channel>thought\n8?<channel|>7", "<|channel>thought\n8?<channel|>", "7"),
-        ("The tag <think> opens a thought.", "", "The tag <think> opens a thought."),
         ("It is <think>8</think>", "", "It is <think>8</think>"),
         ("The tag </think> closes a thought.", "", "The tag </think> closes a thought."),
         ("Maybe 8?</think> \nIt is 7.", "Maybe 8?</think> \n", "It is 7."),
