@@ -18,8 +18,7 @@ from stub_judges import judge, judge_settings, pairs
 from cme import Unavailable
 from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
-from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judges.chat_format import verdict_from_logprobs
+from cme.judges.chat_endpoint import ChatEndpoint, verdict_from_logprobs
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Outcome, Pair, Prompt, Verdict
 
@@ -421,6 +420,12 @@ def test_long_responses_are_truncated_on_both_sides_with_a_note(stub: ChatStub) 
     cut = "a" * 10 + "\n[only the first 10 characters are shown]"
     assert [texts(question(stub, i)) for i in (0, 1)] == [(cut, "b" * 10), ("b" * 10, cut)]
     assert "x" * 50 in question(stub, 0)
+
+
+def test_64_calls_are_in_flight_at_once(stub: ChatStub, tmp_path: Path) -> None:
+    stub.seconds = 0.5
+    judge_all(judge(stub, concurrency=64), pairs(160), tmp_path / "log")
+    assert stub.most_in_flight == 64 and len(stub.bodies) == 320
 
 
 def test_a_judge_that_cannot_work_says_why_in_one_line(

@@ -19,7 +19,8 @@ from paths import ROOT, STUBS, SUPPORT
 from samples import response
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
-from cme.judges.chat_format import digest, judging_prompt
+from cme.judges.chat_endpoint import judging_prompt
+from cme.judges.chat_format import digest
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
 from cme.records import Generation, Pair, Prompt, Verdict
 from cme.runtime.errors import describe

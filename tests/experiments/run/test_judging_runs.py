@@ -13,7 +13,7 @@ from length_judge import KEY
 from small_runs import Cell, composed, never
 
 from cme import Unavailable
-from cme.judges import chat_format, local
+from cme.judges import chat_endpoint, local
 from cme.records import Generation, Pair, RunRecord, read_record
 from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
@@ -130,9 +130,9 @@ def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub:
 @pytest.mark.parametrize(
     ("judge", "module", "name", "value"),
     [
-        ("openai", chat_format, "NAMES", ("instruction", "answer A", "answer B")),
-        ("openai", chat_format, "REPLY_FORMAT_VERSION", 2),
-        ("openai_logprobs", chat_format, "truncate_response", lambda text, limit: text[:limit]),
+        ("openai", chat_endpoint, "NAMES", ("instruction", "answer A", "answer B")),
+        ("openai", chat_endpoint, "REPLY_FORMAT_VERSION", 2),
+        ("openai_logprobs", chat_endpoint, "truncate_response", lambda text, limit: text[:limit]),
         ("local", local, "QUESTION", f"{local.QUESTION}!"),
         ("local", local, "LABELS", ("1", "2")),
         ("local", local, "truncate_response", lambda text, limit: text[:limit]),
