@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cme import Unavailable
 from cme.models import hub
@@ -14,6 +14,7 @@ from cme.runtime.files import sha256
 if TYPE_CHECKING:
     from datasets import Dataset
 
+Row = TypeVar("Row")
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 
@@ -76,8 +77,9 @@ def missing(copy: Copy) -> list[str]:
     """A sentence with a remedy if the copy is not available, else nothing. Downloads nothing."""
     if copy.path is None:
         return hub.missing_repositories([copy.repository])
-    name = copy.source.name
-    return [] if Path(copy.path).exists() else [f"{name} must be read from {copy.path}, which does not exist"]
+    if Path(copy.path).exists():
+        return []
+    return [f"{copy.source.name} must be read from {copy.path}, which does not exist"]
 
 
 def version(path: str) -> str | None:
@@ -90,6 +92,11 @@ def version(path: str) -> str | None:
         if file.is_file():
             digest.update(f"{sha256(file)} {file.relative_to(place)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def own_files(path: str | None = None, eval_path: str | None = None) -> list[str]:
+    """The user's own files of prompts, that of the training prompts first; see `cme.data`."""
+    return list(dict.fromkeys(p for p in (path, eval_path) if p is not None))
 
 
 def read_rows(copy: Copy) -> Sequence[Mapping[str, Any]]:
@@ -141,6 +148,19 @@ def objects(place: str, index: int, field: str, value: object, keys: Set[str]) -
             f"{place}, row {index + 1}: {field!r} is {found}; it must be a list of objects with {names}"
         )
     return value
+
+
+def check_split(split: str, known: Sequence[str]) -> None:
+    """Raise ValueError unless a split is one of the known ones."""
+    if split not in known:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(known)}")
+
+
+def sample_split(rows: Sequence[Row], count: int, split: str, seed: int, what: str) -> list[Row]:
+    """A random sample of `count` rows of a split. Raises ValueError if there are fewer; `what` names them in it."""
+    if count > len(rows):
+        raise ValueError(f"split {split!r} has {len(rows)} {what}, but {count} were asked for")
+    return random.Random(f"{split}:{seed}").sample(rows, count)
 
 
 def sample_rows(source: Source, rows: int, count: int, seed: int) -> list[int]:

@@ -7,29 +7,25 @@ kinds of constraints is in no training prompt, else with `seen`.
 
 import hashlib
 import json
-import random
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import resources
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
+from cme.data import files
 from cme.data.alpaca_format import located_rows
 from cme.grading.constraints import ConstrainedPrompt, check_packages, find_problem, strictly_met
 from cme.records import Grade, Prompt, from_json
 
 SPLITS = ("train", "eval")
 EVALUATION_ARGUMENTS = frozenset({"eval_path"})
+own_files = files.own_files
 
 
 class UnknownPrompt(ValueError):
     """A prompt that is in none of the files, so that its constraints are unknown."""
-
-
-def own_files(path: str | None = None, eval_path: str | None = None) -> list[str]:
-    """The user's own files of prompts, that of the training prompts first; see `cme.data`."""
-    return list(dict.fromkeys(p for p in (path, eval_path) if p is not None))
 
 
 def missing(path: str | None = None, eval_path: str | None = None) -> list[str]:
@@ -57,12 +53,11 @@ def load_prompts(
     prompts, and for a file that cannot be used.
     """
     check_packages("data=instruction_following")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    files.check_split(split, SPLITS)
     rows = _read(_place(split, path if split == "train" else eval_path))
-    if count > len(rows):
-        raise ValueError(f"split {split!r} has {len(rows)} prompts, but {count} were asked for")
-    return [Prompt(str(row.key), row.prompt) for row in random.Random(f"{split}:{seed}").sample(rows, count)]
+    return [
+        Prompt(str(row.key), row.prompt) for row in files.sample_split(rows, count, split, seed, "prompts")
+    ]
 
 
 def constraints(prompt: str, path: str | None = None, eval_path: str | None = None) -> ConstrainedPrompt:
@@ -104,7 +99,11 @@ def grade(
 
 
 def _place(split: str, path: str | None) -> str:
-    return str(files("cme.data") / "instruction_following" / f"{split}.jsonl") if path is None else path
+    return (
+        str(resources.files("cme.data") / "instruction_following" / f"{split}.jsonl")
+        if path is None
+        else path
+    )
 
 
 @cache

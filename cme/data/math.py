@@ -1,6 +1,6 @@
 """The paper's mathematics: MATH for training; MATH-500, AMC 2023 or AIME 2024 for evaluation, with gold answers."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from cme.data import files
 from cme.grading.answers import extract_answer
@@ -51,8 +51,7 @@ def load_prompts(
         revision, eval_revision: commits, tags or branches on the hub.
         eval_source: the data set to evaluate on.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    files.check_split(split, SPLITS)
     if eval_source not in EVAL:
         raise ValueError(f"eval_source is {eval_source!r}; it must be one of {', '.join(EVAL)}")
     copy = copies(path, eval_source, eval_path, revision, eval_revision)[SPLITS.index(split)]
@@ -63,19 +62,10 @@ def load_prompts(
     for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]
         question = QUESTION.format(files.text(copy.place, i, problem, row[problem]))
-        value = _number_text(row[gold]) if split == "eval" else row[gold]
+        value = row[gold]
+        if split == "eval" and type(value) in (int, float):  # numbers, as some files have them
+            value = None if value != value else str(value)
         answer = files.text(copy.place, i, gold, "" if value is None else value)
-        right = (
-            extract_answer(answer, "boxed") if split == "train" else answer.strip().removesuffix(".0") or None
-        )
-        prompts.append(Prompt(f"{name}-{i}", question, right))
+        right = extract_answer(answer, "boxed") if split == "train" else answer.strip().removesuffix(".0")
+        prompts.append(Prompt(f"{name}-{i}", question, right or None))
     return prompts
-
-
-def _number_text(value: Any) -> Any:
-    """A gold answer that is a number as text, a whole one without a decimal point, None for NaN; others as they are."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else None if value != value else str(value)
-    return str(value)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cme.data import files
 from cme.data.alpaca_format import BadOutputs, located_rows
 from cme.records import Conversation, Prompt, Strict, from_json
 
 SPLITS = ("train", "eval")
 EVAL_SHARE = 0.2
+own_files = files.own_files
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,6 @@ class _Row(Strict):
     messages: list[_Message] = field(default_factory=list)
     output: str | None = None
     answer: str | int | float | None = None
-
-
-def own_files(path: str, eval_path: str | None = None) -> list[str]:
-    """The files that prompts are read from, that of the training prompts first; see `cme.data`."""
-    return list(dict.fromkeys(p for p in (path, eval_path) if p is not None))
 
 
 def missing(path: str, eval_path: str | None = None) -> list[str]:
@@ -58,8 +55,7 @@ def load_prompts(
 
     Raises ValueError for another split, for too few prompts, and as `read_prompts`.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    files.check_split(split, SPLITS)
     if eval_path is None:
         place, rows = path, read_prompts(path)
         # independent of the order of the rows

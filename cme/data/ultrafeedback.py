@@ -46,8 +46,7 @@ def load_prompts(
     """
     from cme.checkpoints import load_tokenizer  # imports torch
 
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    files.check_split(split, SPLITS)
     if split == "eval":
         return alpaca_eval.load_prompts(count, seed, eval_path, eval_revision)
     copy = files.Copy(SOURCE, path, revision)

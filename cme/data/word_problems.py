@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cme.data.files import check_split, sample_split
 from cme.records import Prompt
 
 SPLITS = ("train", "eval", "hard")
@@ -146,17 +147,14 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
 
     Raises ValueError for another split, or if the split has fewer problems.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    check_split(split, SPLITS)
     templates, numbers = (HARD_TEMPLATES, range(13, 61)) if split == "hard" else (TEMPLATES, range(2, 13))
     pool = [
         (template, a, b)
         for template, a, b in itertools.product(templates, numbers, numbers)
         if template.allowed(a, b) and split in ("hard", _split(template, a, b))
     ]
-    if count > len(pool):
-        raise ValueError(f"split {split!r} has {len(pool)} word problems, but {count} were asked for")
-    return [_problem(*problem) for problem in random.Random(f"{split}:{seed}").sample(pool, count)]
+    return [_problem(*problem) for problem in sample_split(pool, count, split, seed, "word problems")]
 
 
 def _split(template: Template, a: int, b: int) -> str:
