@@ -7,7 +7,7 @@ model's own initialisation and a fixed seed. No other module calls `from_pretrai
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,6 +35,12 @@ from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
 
 Quantization = Literal["8bit"]
+LOCAL: dict[str, tuple[Callable[[str], str | None], Callable[[str], Path]]] = {
+    "package": (packages.missing_parts, packages.convert),
+    "tuned": (fine_tuned.missing_weights, fine_tuned.folder),
+    "miniature": (miniature.missing_weights, miniature.checkpoint_folder),
+}
+"""By the first part of a checkpoint's name: why it cannot be loaded, and its folder, which may be made first."""
 RANDOM = "random:"
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "*.model.v*", "vocab.*", "tekken*.json", "*.tiktoken")
 """Names of the files of a vocabulary. Without any, transformers makes a tokenizer that knows no text."""
@@ -71,14 +77,9 @@ def check_available(
         plain = name.removeprefix(RANDOM)
         kind, _, rest = plain.partition(":")
         needs_weights = plain == name and name not in tokenizers_of
-        if kind == "package":
-            if reason := packages.missing_parts(rest):
-                reasons.append(reason)
-        elif kind == "tuned":
-            if reason := fine_tuned.missing_weights(rest):
-                reasons.append(reason)
-        elif kind == "miniature":
-            if reason := miniature.missing_weights(rest):
+        if kind in LOCAL:
+            find_reason, _ = LOCAL[kind]
+            if reason := find_reason(rest):
                 reasons.append(reason)
         elif not _is_folder(plain):
             on_hub.append(hub.checkpoint_repository(plain, needs_weights))
@@ -103,16 +104,12 @@ def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[st
     places = {}
     for name, checkpoint in plain.items():
         kind, _, rest = checkpoint.partition(":")
-        if kind == "package":
-            places[checkpoint] = str(packages.convert(rest))
-        elif kind == "tuned":
-            places[checkpoint] = str(fine_tuned.folder(rest))
-        elif kind == "miniature":
-            places[checkpoint] = str(miniature.checkpoint_folder(rest))
+        if kind in LOCAL:
+            _, find_folder = LOCAL[kind]
+            places[checkpoint] = str(find_folder(rest))
         elif not _is_folder(checkpoint):
-            repository = hub.checkpoint_repository(
-                checkpoint, weights=checkpoint == name and name not in tokenizers_of
-            )
+            needs_weights = checkpoint == name and name not in tokenizers_of
+            repository = hub.checkpoint_repository(checkpoint, needs_weights)
             places[checkpoint] = str(hub.fetch_snapshot(repository))
     return {name: places.get(checkpoint, checkpoint) for name, checkpoint in plain.items()}
 
@@ -120,10 +117,10 @@ def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[st
 def commit(name: str) -> str | None:
     """The commit of a checkpoint from the hub that is in the local cache, the digest of a fine-tuned one; else None."""
     checkpoint = name.removeprefix(RANDOM)
-    if checkpoint.startswith("tuned:"):
-        tuned = checkpoint.removeprefix("tuned:")
-        return None if fine_tuned.missing_weights(tuned) else f"sha256:{fine_tuned.facts(tuned)['sha256']}"
-    if checkpoint.startswith(("package:", "miniature:")) or _is_folder(checkpoint):
+    kind, _, rest = checkpoint.partition(":")
+    if kind == "tuned" and fine_tuned.missing_weights(rest) is None:
+        return f"sha256:{fine_tuned.facts(rest)['sha256']}"
+    if kind in LOCAL or _is_folder(checkpoint):
         return None
     folder = hub.cached_snapshot(hub.checkpoint_repository(checkpoint, weights=False))
     return None if folder is None else folder.name

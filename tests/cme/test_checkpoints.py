@@ -95,7 +95,7 @@ def test_nothing_is_converted_when_one_of_several_is_unavailable(
     def convert(*_: object) -> None:
         raise AssertionError("converted before everything was looked up")
 
-    monkeypatch.setattr(packages, "convert", convert)
+    monkeypatch.setitem(checkpoints.LOCAL, "package", (packages.missing_parts, convert))
     monkeypatch.setenv("CME_MINIATURE", str(tmp_path))
     names = ["package:gemma-3-270m", "miniature:qwen-1/pretrained", "no-such-owner/no-such-model"]
     with pytest.raises(Unavailable) as caught:
