@@ -5,17 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import write_lines
 
 from cme.data import prompt_file
 from cme.records import Conversation, Prompt
 
 USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 SYSTEM = {"role": "system", "content": "Be brief."}
-
-
-def write(path: Path, *rows: Any) -> str:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +37,7 @@ def write(path: Path, *rows: Any) -> str:
     ],
 )
 def test_a_row_is_a_prompt(tmp_path: Path, row: dict[str, Any], expected: Prompt) -> None:
-    path = write(tmp_path / "mine.jsonl", row)
+    path = write_lines(tmp_path / "mine.jsonl", [row])
     assert prompt_file.read_prompts(path) == [expected]
     (tmp_path / "list.json").write_text(json.dumps([row], indent=1))
     assert prompt_file.read_prompts(str(tmp_path / "list.json")) == [expected]
@@ -64,7 +60,7 @@ def test_a_row_is_a_prompt(tmp_path: Path, row: dict[str, Any], expected: Prompt
     ],
 )
 def test_a_bad_row_is_named_by_its_number(tmp_path: Path, row: Any, problem: str) -> None:
-    path = write(tmp_path / "mine.jsonl", {"instruction": "Hi"}, row)
+    path = write_lines(tmp_path / "mine.jsonl", [{"instruction": "Hi"}, row])
     [sentence] = prompt_file.missing(path)
     assert sentence.startswith(f"{path}, line 2")
     with pytest.raises(ValueError, match=problem):
@@ -75,16 +71,18 @@ def test_files_that_are_absent_empty_or_short_are_refused(tmp_path: Path) -> Non
     absent = str(tmp_path / "absent.jsonl")
     assert prompt_file.missing(absent, absent) == [f"{absent} cannot be read: No such file or directory"]
     with pytest.raises(ValueError, match="has no rows"):
-        prompt_file.load_prompts("train", 1, 0, path=write(tmp_path / "empty.jsonl"))
+        prompt_file.load_prompts("train", 1, 0, path=write_lines(tmp_path / "empty.jsonl", []))
     with pytest.raises(ValueError, match="1 prompts for training, but 2"):
-        prompt_file.load_prompts("train", 2, 0, path=write(tmp_path / "one.jsonl", {"instruction": "Hi"}))
+        prompt_file.load_prompts(
+            "train", 2, 0, path=write_lines(tmp_path / "one.jsonl", [{"instruction": "Hi"}])
+        )
     with pytest.raises(ValueError, match="'trian'"):
         prompt_file.load_prompts("trian", 1, 0, path=absent)
 
 
 def test_a_fifth_of_one_file_is_for_evaluation(tmp_path: Path) -> None:
     texts = [f"Question {n}" for n in range(50)] * 2  # each text twice: both times in the same split
-    path = write(tmp_path / "mine.jsonl", *({"instruction": text} for text in texts))
+    path = write_lines(tmp_path / "mine.jsonl", ({"instruction": text} for text in texts))
 
     def load(split: str, count: int, seed: int) -> list[Prompt]:
         return prompt_file.load_prompts(split, count, seed, path=path)
@@ -95,8 +93,8 @@ def test_a_fifth_of_one_file_is_for_evaluation(tmp_path: Path) -> None:
 
 
 def test_another_file_for_evaluation(tmp_path: Path) -> None:
-    path = write(tmp_path / "mine.jsonl", *({"instruction": f"Train {n}"} for n in range(5)))
-    eval_path = write(tmp_path / "eval.jsonl", *({"instruction": f"Eval {n}"} for n in range(3)))
+    path = write_lines(tmp_path / "mine.jsonl", ({"instruction": f"Train {n}"} for n in range(5)))
+    eval_path = write_lines(tmp_path / "eval.jsonl", ({"instruction": f"Eval {n}"} for n in range(3)))
     loaded = [
         prompt_file.load_prompts(split, count, 0, path=path, eval_path=eval_path)
         for split, count in (("train", 5), ("eval", 3))

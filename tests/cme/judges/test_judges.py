@@ -1,5 +1,7 @@
 """Judges without a model: verdicts from scores, the oracle, correctness, and reference similarity."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,21 +13,15 @@ from cme.judges.reference_similarity import ReferenceSimilarity
 from cme.records import Generation, Grade, Outcome, Prompt
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "margin", "outcome"),
-    [
-        (0.75, 0.5, 0.25, "tie"),
-        (0.76, 0.5, 0.25, "first"),
-        (0.5, 0.76, 0.25, "second"),
-    ],
-)
-def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, outcome: Outcome) -> None:
-    assert verdict_from_scores(first, second, margin) == JudgeVerdict(outcome, None, (first, second))
-
-
-@pytest.mark.parametrize("first", [float("nan"), float("inf")])
-def test_scores_that_are_not_finite_are_unscored(first: float) -> None:
-    assert verdict_from_scores(first, 0.0, 0.0).outcome == "unscored"
+def test_a_tie_is_within_the_margin_and_scores_are_finite() -> None:
+    cases: list[tuple[float, float, Outcome]] = [
+        (0.75, 0.5, "tie"),
+        (0.76, 0.5, "first"),
+        (0.5, 0.76, "second"),
+    ]
+    for first, second, outcome in cases:
+        assert verdict_from_scores(first, second, 0.25) == JudgeVerdict(outcome, None, (first, second))
+    assert {verdict_from_scores(first, 0.0, 0.0).outcome for first in (math.nan, math.inf)} == {"unscored"}
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1))

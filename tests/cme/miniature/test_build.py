@@ -2,18 +2,12 @@
 
 import hashlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -147,33 +141,3 @@ def test_unknown_names_are_refused_by_the_command(
         "miniature checkpoint is 'qwen-1/base'; it must be one of qwen-1/pretrained"
         in capsys.readouterr().err
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
-)
-def test_no_builder_outlives_a_command_that_was_ended(tmp_path: Path, number: int, code: int) -> None:
-    """With today's recipes, whose first checkpoint takes minutes."""
-    command = [sys.executable, "-m", "cme.miniature", "qwen-1/pretrained"]
-    log = tmp_path / "log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            command, stderr=stderr, env=os.environ | {models.WEIGHTS_VARIABLE: str(tmp_path / "weights")}
-        )
-    parent, builders = psutil.Process(process.pid), list[psutil.Process]()
-    while not builders and process.poll() is None:
-        time.sleep(0.1)
-        builders = [p for p in parent.children() if "spawn_main" in " ".join(p.cmdline())]
-    time.sleep(5)  # so that it imports, or builds
-    process.send_signal(number)
-    assert process.wait(20) == code
-    gone, alive = psutil.wait_procs(builders, timeout=60)
-    assert gone and not alive
-    written = log.read_text()
-    if (
-        number == signal.SIGKILL
-    ):  # Python's resource tracker, which outlives the command, may name its semaphores
-        assert "Traceback" not in written
-    else:
-        assert len(written.splitlines()) == 1

@@ -50,14 +50,6 @@ def test_a_sample_has_equal_shares_of_all_kinds_and_no_problem_twice(split: str,
     assert prompts == world.load_prompts(split, count, 0) != world.load_prompts(split, count, 1)
 
 
-def test_a_prompt_has_its_kind_and_no_answer_that_a_complete_response_would_differ_from() -> None:
-    for text in world.sample_prompts("eval", 80, 0):
-        prompt = world.as_prompt(text)
-        kind = world.problem_of(text).kind
-        assert prompt.text == text and prompt.id.startswith(f"{kind}-")
-        assert prompt.answer is None
-
-
 def test_what_the_world_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="'what is 30 plus 4\\?' is not of the miniature world"):
         world.grade("what is 30 plus 4?", "34.", True)

@@ -69,21 +69,9 @@ def test_end_of_turn_is_the_templates_own(tiny: Tiny, family: str) -> None:
     assert plain.convert_ids_to_tokens(chat.end_of_turn_id(plain)) == END_OF_TEXT[family]
 
 
-def test_a_template_without_an_end_falls_back_to_the_end_of_text(tiny: Tiny) -> None:
-    tokenizer = tiny("qwen").tokenizer
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
-    tokenizer.eos_token = "<|endoftext|>"
-    assert tokenizer.convert_ids_to_tokens(chat.end_of_turn_id(tokenizer)) == "<|endoftext|>"
-    tokenizer.eos_token = None
-    with pytest.raises(ValueError, match="no token that ends a turn"):
-        chat.end_of_turn_id(tokenizer)
-
-
 @pytest.mark.parametrize(
     ("template", "role"),
     [
-        ("", "user"),
-        ("\n", "user"),
         ("answer: {{ messages[-1]['content'] }}", "user"),
         ("{{ messages[0]['content'] }}<|im_end|>", "assistant"),
     ],
@@ -106,8 +94,11 @@ def test_an_end_of_turn_need_not_be_named(tiny_folder: Callable[..., Path]) -> N
     )
     assert "<end_of_turn>" not in tokenizer.all_special_tokens
     assert tokenizer.convert_ids_to_tokens(chat.end_of_turn_id(tokenizer)) == "<end_of_turn>"
-    tokenizer.chat_template = None
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"  # has no end
     assert tokenizer.convert_ids_to_tokens(chat.end_of_turn_id(tokenizer)) == "<eos>"
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="no token that ends a turn"):
+        chat.end_of_turn_id(tokenizer)
 
 
 @pytest.mark.parametrize(

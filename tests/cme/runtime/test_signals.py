@@ -45,6 +45,8 @@ def test_a_first_signal_is_deferred_and_a_second_is_not() -> None:
         send(signal.SIGTERM)
         send(signal.SIGINT)
         raise AssertionError("the second did not raise")
+    with pytest.raises(Interrupted, match="another process"):
+        signals.act_on_pending()  # without a signal to this one
 
 
 def test_a_deferred_signal_acts_at_the_end_of_the_block() -> None:
@@ -105,11 +107,6 @@ def test_nested_and_in_threads_nothing_changes() -> None:
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_a_signal_to_another_process_of_the_training_interrupts_this_one() -> None:
-    with pytest.raises(Interrupted, match="another process"):
-        signals.act_on_pending()
 
 
 def test_a_closed_terminal_ends_no_command_that_ignores_it() -> None:
