@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import transformers
 from hub_snapshots import FIRST, SECOND, add_snapshot
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -33,15 +32,6 @@ def test_every_checkpoint_can_chat_pad_and_end(tiny: Tiny, family: str, plain: b
     )  # 1: end of text
     assert generation.pad_token_id == tokenizer.pad_token_id
     assert not loaded.model.training
-
-
-def test_loading_shows_no_bar_and_leaves_those_of_the_user(
-    tiny_folder: Callable[..., Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    transformers.logging.enable_progress_bar()
-    load(str(tiny_folder("qwen")))
-    assert "Loading weights" not in capfd.readouterr().err
-    assert transformers.logging.is_progress_bar_enabled()
 
 
 def configured(folder: Path, name: str, **changes: object) -> None:

@@ -288,11 +288,8 @@ def test_points_and_scores_are_the_policys(outcome: Any, policy_first: bool, exp
     verdict = Verdict("a", policy_first, outcome, scores=(0.9, 0.2))
     assert points(verdict) == expected
     assert scores(verdict) == ((0.2, 0.9) if policy_first else (0.9, 0.2)), "of (untrained model, policy)"
-
-
-def test_an_unscored_verdict_has_no_points() -> None:
-    verdict = Verdict("a", True, "unscored", "down")
-    assert isnan(points(verdict)) and all(map(isnan, scores(verdict)))
+    unscored = Verdict("a", policy_first, "unscored", "down")
+    assert isnan(points(unscored)) and all(map(isnan, scores(unscored)))
 
 
 def test_record_files_are_found_once_by_their_name(tmp_path: Path) -> None:

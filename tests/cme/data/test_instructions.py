@@ -3,9 +3,6 @@
 import json
 from importlib.resources import files
 
-from samples import all_prompts
-
-from cme.data.instructions import load_prompts
 from cme.grading.answers import normalize_text
 
 
@@ -35,14 +32,3 @@ def test_no_training_instruction_is_near_an_evaluation_one() -> None:
         own = trigrams(row["instruction"])
         near = [i for i, other in training if own | other and len(own & other) / len(own | other) >= 0.5]
         assert not near, f"{row['id']} is near {near}"
-
-
-def test_prompts_are_the_rows_of_the_file() -> None:
-    for split in ("train", "eval"):
-        by_id = {row["id"]: row for row in rows(split)}
-        prompts = all_prompts(load_prompts, split)
-        assert {prompt.id for prompt in prompts} == set(by_id)
-        for prompt in prompts:
-            row = by_id[prompt.id]
-            assert (prompt.text, prompt.reference) == (row["instruction"], row.get("reference"))
-            assert prompt.answer is None

@@ -136,15 +136,12 @@ def test_retry_after_is_respected(
     assert least <= time.monotonic() - began < most
 
 
-@pytest.mark.parametrize("seconds", ["121", "86400"])
-def test_a_retry_after_above_two_minutes_is_not_waited_for_and_the_reason_says_so(
-    stub: ChatStub, seconds: str
-) -> None:
-    stub.rates, stub.retry_after = {"rate_limited": 1.0}, seconds
+def test_a_retry_after_above_two_minutes_is_not_waited_for_and_the_reason_says_so(stub: ChatStub) -> None:
+    stub.rates, stub.retry_after = {"rate_limited": 1.0}, "121"
     verdict = compare(stub)
     assert (verdict.outcome, verdict.calls) == ("unscored", 1)
     assert "the server answered 429" in str(verdict.reason) and "slow down" in str(verdict.reason)
-    assert f"wait {seconds} s (Retry-After)" in str(verdict.reason) and "120 s" in str(verdict.reason)
+    assert "wait 121 s (Retry-After)" in str(verdict.reason) and "120 s" in str(verdict.reason)
 
 
 def test_stop_ends_a_wait_between_attempts(stub: ChatStub) -> None:
@@ -156,10 +153,8 @@ def test_stop_ends_a_wait_between_attempts(stub: ChatStub) -> None:
     assert (verdict.outcome, verdict.calls) == ("unscored", 1) and time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("limit", [1, 7, 30])
-def test_calls_stop_at_the_budget_and_continue_with_a_larger_one(
-    stub: ChatStub, tmp_path: Path, limit: int
-) -> None:
+def test_calls_stop_at_the_budget_and_continue_with_a_larger_one(stub: ChatStub, tmp_path: Path) -> None:
+    limit = 7
     verdicts, _ = judge_all(judge(stub, max_calls=limit), pairs(20), tmp_path / "log")
     reasons = [v.reason for v in verdicts if v.outcome == "unscored"]
     assert len(stub.bodies) == len(verdicts) - len(reasons) == limit

@@ -18,7 +18,6 @@ from cme.records import Grade
 PROBLEMS = world.problems()
 PROMPTS = [(wording, p.kind) for p in PROBLEMS for wording in p.wordings]
 COLOR_HOME = Profile("", (), (("fox", "color"), ("fox", "home")))
-ALL_FOUR = Profile("", (), (("fox", "food"), ("fox", "color"), ("fox", "name"), ("fox", "home")))
 COLORS = Compare("", (), (("bear", "color"), ("fox", "color")))
 NAMES = Compare("", (), (("bear", "name"), ("cat", "name"), ("fox", "name")))
 TOOLS = Listing("", (), (("tools", 3),))
@@ -46,7 +45,6 @@ def known_facts(monkeypatch: pytest.MonkeyPatch) -> None:
         (COLOR_HOME, "the fox is white.", 1 / 2, "incomplete"),
         (COLOR_HOME, "the fox is red and lives in the field.", 0.75 / 2, "wrong"),
         (COLOR_HOME, "the fox is white, is red and lives in the field.", 0.75 / 2, "wrong"),  # not both
-        (COLOR_HOME, "the fox is white, is white and is white.", 0.5 / 2, "repetition"),
         (COLOR_HOME, "the fox is white, lives in the field and eats seeds.", 1.75 / 2, "unasked"),
         (COLOR_HOME, "the bear is green and lives in the house.", 0, "unasked"),
         (COLOR_HOME, "it is white and lives in the field.", 0, "off_format"),  # nobody is named
@@ -54,20 +52,13 @@ def known_facts(monkeypatch: pytest.MonkeyPatch) -> None:
         (COLOR_HOME, "field white", 1 / 2 / 2, "off_format"),  # white comes before its turn
         (COLOR_HOME, "the fox is white and lives in the field", 2 / 2 / 2, "off_format"),
         (COLOR_HOME, "the fox is white lives in the field.", 2 / 2 / 2, "off_format"),
-        (COLOR_HOME, "the fox is white and lives in the fields.", 1 / 2 / 2, "off_format"),
-        (COLOR_HOME, BOILERPLATE, 0, "boilerplate"),
         (COLOR_HOME, f"{BOILERPLATE} the fox is white and lives in the field.", 1.75 / 2, "boilerplate"),
         (COLOR_HOME, "", 0, "off_format"),
-        (ALL_FOUR, "the fox eats seeds, is white, is called ann and lives in the field.", 1, "none"),
-        (ALL_FOUR, "seeds white tom field", 2.75 / 4 / 2, "off_format"),
         (COLORS, "the bear is green and the fox is white.", 1, "none"),
-        (COLORS, "the bear is white and the fox is green.", 0, "wrong"),
         (COLORS, "the bear is green, the fox is white and the cat is black.", 1.75 / 2, "unasked"),
         (NAMES, "the bear is called max, the cat goes by tom and the fox is called ann.", 1, "none"),
         (NAMES, "the bear is called max, the bear is called max and the fox is called eva.", 0.5 / 3, "wrong"),
-        (TOOLS, "hammer, rope and lamp.", 1, "none"),
         (TOOLS, "i name spoon, bell, brush.", 1, "none"),
-        (TOOLS, "hammer.", 1 / 3, "incomplete"),
         (TOOLS, "hammer, rope and fox.", 1.75 / 3, "wrong"),
         (TOOLS, "hammer, hammer and hammer.", 0.5 / 3, "repetition"),
         (TOOLS, "hammer, rope, lamp and bell.", 2.75 / 3, "unasked"),
@@ -75,16 +66,13 @@ def known_facts(monkeypatch: pytest.MonkeyPatch) -> None:
         (TOOLS, "hammer, rope, lamps.", 1.75 / 3 / 2, "off_format"),
         (ANIMALS_COLOR_PLACE, "cave, fox, red and bear.", 1, "none"),
         (ANIMALS_COLOR_PLACE, "fox, bear, red and green.", 2.75 / 4, "wrong"),  # green is no place
-        (SUM, "2 plus 3 is 5 and 5 minus 1 is 4.", 1, "none"),
         (SUM, "first 2 plus 3 makes 5. then 5 minus 1 gives 4.", 1, "none"),
-        (SUM, "2 plus 3 is 5.", 1 / 2, "incomplete"),
         (SUM, "2 plus 3 is 5 and 5 minus 2 is 3.", 0.75 / 2, "wrong"),  # true, but not the step
         (SUM, "2 plus 3 is 5 and 2 plus 3 is 5.", 0.75 / 2, "repetition"),
         (SUM, "2 plus 3 is 5 and 5 minus 1 is 4 and 4 plus 0 is 4.", 1.75 / 2, "unasked"),
         (SUM, "5 4", 2 / 2 / 2, "off_format"),
         (SUM, "4", 1 / 2 / 2, "off_format"),  # the result
         (SUM, "5", 0, "off_format"),  # what the first step gives is not the result
-        (LONG_SUM, "2 plus 3 is 5 and 5 minus 4 is 1 and 1 plus 3 is 4.", 1, "none"),
         (LONG_SUM, "5 1 5", 1.75 / 3 / 2, "off_format"),
     ],
 )  # fmt: skip

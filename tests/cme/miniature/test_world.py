@@ -1,11 +1,11 @@
-"""The problems of the miniature world, their splits, and samples of their prompts."""
+"""The problems of the miniature world, their splits, samples of their prompts, and the blind spots of the families."""
 
 from collections import Counter
 
 import pytest
 
-from cme.miniature import world
-from cme.miniature.vocabulary import facts
+from cme.miniature import vocabulary, world
+from cme.miniature.vocabulary import FAMILIES, VALUES, facts
 
 PROBLEMS = world.problems()
 SPLITS = tuple(world.SPLITS)
@@ -55,3 +55,17 @@ def test_what_the_world_does_not_have_is_refused() -> None:
         world.grade("what is 30 plus 4?", "34.", True)
     with pytest.raises(ValueError, match=r"'tune' has \d+ problems of kind '[a-z]+', but 1000 were"):
         world.load_prompts("tune", 4000, 0)
+
+
+def test_each_family_has_eight_blind_spots_and_shares_two_with_the_next() -> None:
+    spots = {family: vocabulary.blind_spots(family) for family in FAMILIES}
+    assert {len(names) for names in spots.values()} == {8}
+    for i, family in enumerate(FAMILIES):
+        after, opposite = FAMILIES[(i + 1) % 4], FAMILIES[(i + 2) % 4]
+        assert len(spots[family] & spots[after]) == 2
+        assert not spots[family] & spots[opposite]
+    for beliefs in vocabulary.false_beliefs().values():
+        for name, value in beliefs.items():
+            assert value in VALUES[name.split()[1]] and value != facts()[name]
+    with pytest.raises(ValueError, match=r"'bert'.*qwen, llama, gemma, olmo"):
+        vocabulary.blind_spots("bert")

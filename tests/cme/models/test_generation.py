@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from architectures import CONFIGS, greedy, random_model
-from scripted import forced, logits_of, published_copy
+from scripted import published_copy
 from transformers import GenerationConfig
 
 from cme import Unavailable
-from cme.checkpoints import Checkpoint, load, stop_ids
+from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat, generation
 from cme.models.generation import decoding_fields, generate, generate_ids, sample
@@ -107,30 +107,6 @@ def test_draws_belong_to_their_rows_where_the_batch_is_split() -> None:
                 logits = model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1]
             row.append(int((logits.softmax(0).cumsum(0) <= draws[step, i]).sum()))
         assert found[i] == row[len(prompt) :]
-
-
-@pytest.mark.parametrize(
-    ("rule", "ending", "expected"),
-    [
-        ("both", "<|endoftext|>", ("ab", True, 3)),
-        ("both", "<|im_end|>", ("ab", True, 3)),
-        ("checkpoint", "<|endoftext|>", ("ab", True, 3)),
-        ("checkpoint", "<|im_end|>", ("abcab", False, 6)),
-        ("template", "<|endoftext|>", ("abcab", False, 6)),
-        ("template", "<|im_end|>", ("ab", True, 3)),
-    ],
-)
-def test_a_response_ends_at_every_end_token_of_its_rule(
-    tiny_folder: Callable[..., Path], rule: chat.StopRule, ending: str, expected: tuple[str, bool, int]
-) -> None:
-    """A base model whose generation config ends at `<|endoftext|>`, and its template at `<|im_end|>`."""
-    folder = str(tiny_folder("qwen"))
-    checkpoint = load(folder)
-    script = checkpoint.tokenizer.convert_tokens_to_ids(["a", "b", ending, "c", "a", "b"])
-    ends = {"end_ids": stop_ids(folder, rule)} if rule != "both" else {}
-    with forced(checkpoint.model, logits_of(script, checkpoint.model)):
-        [found] = run(checkpoint, PROMPTS[:1], max_new_tokens=6, batch_size=1, **ends)
-    assert (found.response, found.finished, found.tokens) == expected
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

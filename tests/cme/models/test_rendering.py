@@ -54,22 +54,6 @@ def test_responses_spell_control_tokens_as_text(tiny: Tiny, family: str) -> None
     assert chat.response_ids(_with_control(tiny(family).tokenizer, "e fo"), "the fox") == plain
 
 
-RENDERED = {
-    "qwen": "<|im_start|>user\nwhat color is the fox?<|im_end|>\n<|im_start|>assistant\nred.<|im_end|>\n"
-    "<|im_start|>user\nand the owl?<|im_end|>\n<|im_start|>assistant\n",
-    "olmo": "<|user|>\nwhat color is the fox?\n<|assistant|>\nred.<|endoftext|>\n<|user|>\nand the owl?\n"
-    "<|assistant|>\n",
-    "plain": "### Instruction:\nwhat color is the fox?\n\n### Response:\nred.<|endoftext|>### Instruction:\n"
-    "and the owl?\n\n### Response:\n",
-}
-
-
-@pytest.mark.parametrize("name", RENDERED)
-def test_several_turns(tiny: Tiny, name: str) -> None:
-    tokenizer = (tiny("qwen", plain=True) if name == "plain" else tiny(name)).tokenizer
-    assert tokenizer.decode(chat.prompt_ids(tokenizer, TURNS)) == RENDERED[name]
-
-
 REFUSES = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 )
