@@ -2,8 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cme.data import files
 from cme.data.ultrafeedback import SOURCE as INSTRUCTIONS
@@ -25,19 +24,10 @@ def load_pairs(
     and `files.objects`.
     """
     copy = files.Copy(SOURCE, path, revision)
-    return preference_pairs(files.read_rows(copy), prompts, seed, copy.place)
-
-
-def preference_pairs(
-    rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int, place: str = SOURCE.name
-) -> list[Preference]:
-    """`load_pairs` from rows of `place`: `instruction` and `completions`, each with `response` and `overall_score`.
-
-    Raises ValueError for a malformed row, and for prompts that are in no row.
-    """
+    place = copy.place
     wanted = {p.text for p in prompts}
     answers = {}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(files.read_rows(copy)):
         if files.text(place, i, "instruction", row["instruction"]) in wanted:
             keys = {"response", "overall_score"}
             answers[row["instruction"]] = i, files.objects(place, i, "completions", row["completions"], keys)

@@ -21,6 +21,7 @@ from cme.miniature.models import RECIPES, Recipe, recipe_of
 from cme.miniature.problems import FAULTS
 from cme.models import chat
 from cme.models.generation import generate
+from cme.records import read_json
 from cme.runtime.signals import end_with_parent
 
 MAX_TOKENS = 112
@@ -44,8 +45,10 @@ def build_all(names: Sequence[str], again: bool = False) -> Iterator[str]:
             recipe = start
             wanted.add(f"{family}-{build}/{recipe}")
     lines: dict[str, list[str]] = {}
-    for name in models.checkpoint_names():
-        if name in wanted and (again or not is_current(name)):
+    for name in (name for name in models.checkpoint_names() if name in wanted):
+        built = models.checkpoint_folder(name) / "build.json"
+        current = built.exists() and read_json(built)["digest"] == models.recipe_digest(name)
+        if again or not current:
             lineage = "verifier" if "verifier" in name else "generator"
             lines.setdefault(f"{name.partition('/')[0]} {lineage}", []).append(name)
     context = get_context("spawn")
@@ -59,12 +62,6 @@ def build_all(names: Sequence[str], again: bool = False) -> Iterator[str]:
             for worker in active_children():
                 worker.kill()
             raise
-
-
-def is_current(name: str) -> bool:
-    """Whether a checkpoint was built by today's recipes."""
-    file = models.checkpoint_folder(name) / "build.json"
-    return file.exists() and json.loads(file.read_text())["digest"] == models.recipe_digest(name)
 
 
 def _build_lineage(names: list[str]) -> list[str]:

@@ -32,11 +32,6 @@ def to_text(text: Text) -> str:
     return text if isinstance(text, str) else message_text(text[-1])
 
 
-def to_messages(prompt: Text) -> list[Message]:
-    """The prompt as messages; plain text becomes one user message."""
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
     """Token ids of the prompt in the tokenizer's chat template, up to where a response begins.
 
@@ -44,7 +39,8 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
     conversation whose last message is of the user; its system message is part of the first user message if the
     template has no place for it. Raises ValueError as `cme.models.rendering.encode` does.
     """
-    return encode(tokenizer, [{**m, "content": message_text(m)} for m in to_messages(prompt)])
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return encode(tokenizer, [{**m, "content": message_text(m)} for m in messages])
 
 
 def prompts_ids(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Text]) -> list[list[int]]:

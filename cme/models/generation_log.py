@@ -8,7 +8,7 @@ batches are what they would have been without the interruption.
 import base64
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,8 @@ class GenerationLog:
         self._next = 0
         self._last = time.monotonic()
         try:
-            lines = _complete_lines(path)
+            content = path.read_bytes() if path.exists() else b""
+            lines = (line for line in content.splitlines(keepends=True) if line.endswith(b"\n"))
             first = next(lines, b"{}")
             header = parse_json(first)
             if not isinstance(header, dict) or header.get("made_from") != made_from:
@@ -99,13 +100,6 @@ class GenerationLog:
     def delete(self) -> None:
         """Delete the file, once the stage's result is saved."""
         self.path.unlink(missing_ok=True)
-
-
-def _complete_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, without an incomplete last one; none without a file."""
-    if path.exists():
-        with path.open("rb") as file:
-            yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _random_state() -> dict[str, str]:

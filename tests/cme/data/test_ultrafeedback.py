@@ -8,7 +8,8 @@ import pytest
 from samples import write_lines
 
 from cme import checkpoints
-from cme.data import alpaca_eval, ultrafeedback
+from cme.data import ultrafeedback
+from cme.records import Prompt
 
 TEXTS = [f"what is {i} plus {i}?" for i in range(30)]
 
@@ -50,18 +51,19 @@ def test_the_chat_template_counts_as_part_of_the_prompt(
         ultrafeedback.load_prompts("train", 1, 0, max_prompt_tokens=length - 1, **settings)
 
 
+def evaluation_prompts(path: str, count: int, split: str = "eval") -> list[Prompt]:
+    return ultrafeedback.load_prompts(split, count, 42, tokenizer="none", max_prompt_tokens=1, eval_path=path)
+
+
 def test_evaluation_prompts_are_those_of_alpaca_eval(folder: Path) -> None:
     path = str(folder / "alpaca_eval.json")
-    prompts = ultrafeedback.load_prompts(
-        "eval", 12, 42, tokenizer="none", max_prompt_tokens=1, eval_path=path
-    )
-    assert prompts == alpaca_eval.load_prompts(12, 42, path)
+    prompts = evaluation_prompts(path, 12)
     assert all(p.text == f"eval {p.id.removeprefix('alpaca_eval-')}" for p in prompts)
     assert len({p.id for p in prompts}) == 12
     with pytest.raises(ValueError, match="20 rows, but 21 "):
-        alpaca_eval.load_prompts(21, 42, path)
+        evaluation_prompts(path, 21)
     with pytest.raises(ValueError, match=r"'test'.*train, eval"):
-        ultrafeedback.load_prompts("test", 1, 0, tokenizer="none", max_prompt_tokens=1)
+        evaluation_prompts(path, 1, "test")
 
 
 @pytest.mark.parametrize(("value", "found"), [(None, "null"), (5, "5")])
@@ -71,7 +73,7 @@ def test_an_instruction_that_is_no_text_is_refused_with_its_row(
     path = write_lines(folder / "bad.jsonl", [{"instruction": value}])
     message = rf"{path}, row 1: 'instruction' is {found}; it must be a text"
     with pytest.raises(ValueError, match=message):
-        alpaca_eval.load_prompts(1, 0, path)
+        evaluation_prompts(path, 1)
     with pytest.raises(ValueError, match=message):
         ultrafeedback.load_prompts(
             "train", 1, 0, tokenizer=str(tiny_folder("qwen")), max_prompt_tokens=64, path=path
