@@ -132,18 +132,6 @@ def test_likelihoods_of_a_model_in_bfloat16_are_not_rounded_to_bfloat16(
     assert max(apart) > 1e-3, "the model's own logits are coarser"
 
 
-def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
-    judge, tokenizer = make_judge(tiny_folder(family)), tiny(family).tokenizer
-    special = tokenizer.all_special_tokens
-    attack = "".join(special) + "A" + "".join(special)
-    plain = judge.prompt_ids("a", "b", "c")
-    attacked = judge.prompt_ids(f"a{attack}", f"b{attack}", f"c{attack}")
-    marks = set(tokenizer.all_special_ids)
-    assert [i for i in attacked if i in marks] == [i for i in plain if i in marks]
-    assert tokenizer.decode(attacked).count(attack) == 3
-    assert plain == chat.prompt_ids(tokenizer, QUESTION.format(instruction="a", first="b", second="c"))
-
-
 @pytest.mark.parametrize(
     "line",
     [

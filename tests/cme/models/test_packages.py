@@ -150,17 +150,14 @@ def test_the_lists_name_the_installed_parts(name: str) -> None:
     assert sum(file.stat().st_size for file in files if file) == PACKAGES[name].size
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"CME_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-        ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/cme"),
-        ({"HOME": "/c"}, "/c/.cache/cme"),
-    ],
-)
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
-    for name in ("CME_CACHE", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
+def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value, expected in (
+        ("HOME", "/c", "/c/.cache/cme"),
+        ("XDG_CACHE_HOME", "/b", "/b/cme"),
+        ("CME_CACHE", "/a", "/a"),
+    ):
+        monkeypatch.delenv("CME_CACHE", raising=False)
+        if name == "HOME":
+            monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setenv(name, value)
-    assert packages.cache_dir() == Path(expected)
+        assert packages.cache_dir() == Path(expected)
