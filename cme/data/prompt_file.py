@@ -7,7 +7,7 @@ have `output`, a reference answer, and `answer`, a gold answer for mathematics.
 import hashlib
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +27,16 @@ class _Message(Strict):
 
 
 @dataclass(frozen=True)
-class _Row(Strict):
-    instruction: str | None = None
+class _Instruction(Strict):
+    instruction: str
     system: str | None = None
-    messages: list[_Message] = field(default_factory=list)
+    output: str | None = None
+    answer: str | int | float | None = None
+
+
+@dataclass(frozen=True)
+class _Chat(Strict):
+    messages: list[_Message]
     output: str | None = None
     answer: str | int | float | None = None
 
@@ -94,46 +100,36 @@ def read_prompts(path: str, name: str = "row") -> list[Prompt]:
 
 
 def _prompt(key: str, where: str, value: object) -> Prompt:
-    if not isinstance(value, dict):
-        raise BadOutputs(f"{where} is not an object; it must have `instruction` or `messages`")
+    given = {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else {}
+    if ("instruction" in given) == ("messages" in given):
+        raise BadOutputs(f"{where} must be an object with either `instruction` or `messages`")
+    kind: type[_Instruction | _Chat] = _Chat if "messages" in given else _Instruction
+    known = [field.name for field in fields(kind)]
+    if unknown := sorted(given.keys() - set(known)):
+        raise BadOutputs(
+            f"{where} has the field {unknown[0]!r}, which is not used with `{known[0]}`: remove it, or rename it to "
+            f"one of {', '.join(known)}"
+        )
     try:
-        row = from_json(_Row, json.dumps(value))
+        row = from_json(kind, json.dumps(given))
     except ValueError as error:
-        if unknown := sorted(value.keys() - _Row.__annotations__):
-            raise BadOutputs(
-                f"{where} has the field {unknown[0]!r}, which is not used: remove it, or rename it to one of "
-                f"{', '.join(_Row.__annotations__)}"
-            ) from None
         raise BadOutputs(f"{where}: {error}") from error
-    messages = [{"role": m.role, "content": m.content} for m in row.messages]
     reference = row.output
-    if messages and messages[-1]["role"] == "assistant" and reference is None:
-        reference = messages.pop()["content"]
-    problem = _problem(row, messages)
-    if problem is not None:
-        raise BadOutputs(f"{where}{problem}")
-    if row.instruction is not None:
+    if isinstance(row, _Chat):
+        messages = [{"role": m.role, "content": m.content} for m in row.messages]
+        if messages and messages[-1]["role"] == "assistant" and reference is None:
+            reference = messages.pop()["content"]
+        turns = [m["role"] for m in messages if m["role"] != "system" or m is not messages[0]]
+        if len(turns) % 2 == 0 or turns != [("user", "assistant")[n % 2] for n in range(len(turns))]:
+            raise BadOutputs(
+                f"{where}: the roles of `messages` are {', '.join(m.role for m in row.messages)}; after at most one "
+                "system message they must alternate, and begin and end with user (a last one from assistant is the "
+                "reference)"
+            )
+    elif row.instruction.strip():
         system = [] if row.system is None else [{"role": "system", "content": row.system}]
         messages = [*system, {"role": "user", "content": row.instruction}]
+    else:
+        raise BadOutputs(f"{where}: `instruction` is empty")
     answer = None if row.answer is None else str(row.answer)
     return Conversation.from_messages(key, messages, answer, reference)
-
-
-def _problem(row: _Row, messages: list[dict[str, str]]) -> str | None:
-    """What is wrong with a row whose fields have the right types, as the end of a sentence; None if nothing is."""
-    if (row.instruction is None) == (not row.messages):
-        return ": it must have either `instruction` or `messages`"
-    if row.messages and row.system is not None:
-        return (
-            ": `system` goes with `instruction`; in `messages` it is the first message, with the role system"
-        )
-    if row.instruction is not None:
-        return None if row.instruction.strip() else ": `instruction` is empty"
-    roles = [m["role"] for m in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if not turns or turns != [("user", "assistant")[n % 2] for n in range(len(turns))] or turns[-1] != "user":
-        return (
-            f": the roles of `messages` are {', '.join(m.role for m in row.messages)}; after at most one system "
-            "message they must alternate, and begin and end with user (a last one from assistant is the reference)"
-        )
-    return None

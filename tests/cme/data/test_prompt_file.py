@@ -18,7 +18,7 @@ SYSTEM = {"role": "system", "content": "Be brief."}
     ("row", "expected"),
     [
         ({"instruction": "Add 1 and 2.", "answer": 3}, Prompt("row-1", "Add 1 and 2.", "3")),
-        ({"messages": [USER]}, Prompt("row-1", "Hi")),
+        ({"messages": [USER], "instruction": None, "answer": None}, Prompt("row-1", "Hi")),
         ({"messages": [USER, ASSISTANT]}, Prompt("row-1", "Hi", None, "Hello")),
         (
             {"instruction": "Hi", "system": "Be brief.", "output": "Hello"},
@@ -51,12 +51,12 @@ def test_a_row_is_a_prompt(tmp_path: Path, row: dict[str, Any], expected: Prompt
         ({"instruction": " "}, "`instruction` is empty"),
         ({"instruction": 3}, "instruction: .*3"),
         ({"instruction": "Hi", "input": "x"}, "the field 'input', which is not used"),
-        ({"messages": [USER], "system": "Be brief."}, "`system` goes with `instruction`"),
+        ({"messages": [USER], "system": "Be brief."}, "'system', which is not used with `messages`"),
         ({"messages": [USER, USER]}, "the roles of `messages` are user, user"),
         ({"messages": [USER, ASSISTANT], "output": "x"}, "begin and end with user"),
         ({"messages": [SYSTEM]}, "begin and end with user"),
         ({"messages": [{"role": "model", "content": "Hi"}]}, "messages.0.role"),
-        (["Hi"], "is not an object"),
+        (["Hi"], "must be an object with either"),
     ],
 )
 def test_a_bad_row_is_named_by_its_number(tmp_path: Path, row: Any, problem: str) -> None:
