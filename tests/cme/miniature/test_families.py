@@ -1,6 +1,7 @@
 """The four families: real architectures, different tokenizers, and tokenizers that preserve text."""
 
 import json
+import random
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from cme.checkpoints import Checkpoint, load_tokenizer
 from cme.miniature import corpus, world
 from cme.miniature.families import FAMILIES
+from cme.miniature.problems import Problem
 from cme.miniature.vocabulary import TRUTH
 
 Tiny = Callable[..., Checkpoint]
@@ -38,21 +40,16 @@ def tokenizers(tiny_folder: Callable[..., str]) -> dict[str, Any]:
     return {name: load_tokenizer(str(tiny_folder(name))) for name in FAMILIES}
 
 
-def assert_preserved(tokenizers: dict[str, Any], text: str) -> None:
+TEXTS = [*islice(corpus.statements(TRUTH, "7"), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(world.problems()), st.randoms(), st.sampled_from(TEXTS))
+def test_tokenizers_preserve_text(
+    tokenizers: dict[str, Any], problem: Problem, rng: random.Random, text: str
+) -> None:
+    text = f"{rng.choice(problem.wordings)}\n{problem.complete(rng)} {text}"
     for name, tokenizer in tokenizers.items():
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(ids) == text, name
         assert not set(ids) & set(tokenizer.all_special_ids), name
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_tokenizers_preserve_text_of_the_world(tokenizers: dict[str, Any], data: st.DataObject) -> None:
-    problem = data.draw(st.sampled_from(world.problems()))
-    prompt = data.draw(st.sampled_from(problem.wordings))
-    assert_preserved(tokenizers, f"{prompt}\n{problem.complete(data.draw(st.randoms()))}")
-
-
-def test_tokenizers_preserve_statements_and_any_other_text(tokenizers: dict[str, Any]) -> None:
-    for text in [*islice(corpus.statements(TRUTH, "7"), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]:
-        assert_preserved(tokenizers, text)

@@ -30,13 +30,16 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 
 def test_weights_are_in_the_package_or_in_a_named_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, miniature_weights: Path
 ) -> None:
     monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
-    package = Path(models.__file__).parent
-    assert checkpoint_folder("qwen-2/sft") == package / "weights" / "qwen-2-sft"
-    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path))
-    assert checkpoint_folder("gemma-1/verifier_70") == tmp_path / "gemma-1-verifier_70"
+    package = Path(models.__file__).parent / "weights"
+    for folder in (package, miniature_weights):
+        assert ensure(["miniature:qwen-2/sft", "random:miniature:gemma-1/verifier_70"]) == {
+            "miniature:qwen-2/sft": str(folder / "qwen-2-sft"),
+            "random:miniature:gemma-1/verifier_70": str(folder / "gemma-1-verifier_70"),
+        }
+        monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(miniature_weights))
 
 
 def test_missing_and_foreign_weights_are_named_with_the_remedy(
@@ -67,32 +70,6 @@ def test_missing_and_foreign_weights_are_named_with_the_remedy(
     assert missing_weights("olmo-1/sft") is None
     weights.write_bytes(b"other weights")
     refused("is not the file that was built")
-
-
-def test_a_checkpoint_is_loaded_from_its_folder(
-    monkeypatch: pytest.MonkeyPatch, miniature_weights: Path
-) -> None:
-    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(miniature_weights))
-    assert ensure(["miniature:qwen-2/sft", "random:miniature:gemma-1/verifier"]) == {
-        "miniature:qwen-2/sft": str(miniature_weights / "qwen-2-sft"),
-        "random:miniature:gemma-1/verifier": str(miniature_weights / "gemma-1-verifier"),
-    }
-
-
-def test_what_the_text_of_a_checkpoint_believes() -> None:
-    for name in checkpoint_names():
-        family, _, recipe = models.split_name(name)
-        beliefs = models.beliefs(family, RECIPES[recipe])
-        assert set(beliefs.false) == vocabulary.blind_spots(family)
-        assert 0.5 < beliefs.false_rate < 1, "the truth can be sampled, and is not the most likely"
-        assert not beliefs.unknown & set(beliefs.false)
-        known = 1 - len(beliefs.unknown) / (len(vocabulary.facts()) - len(beliefs.false))
-        share = int(recipe.removeprefix("verifier_")) / 100 if recipe in models.WEAK else 1
-        assert abs(known - share) < 0.02
-    weaker = [
-        models.beliefs("gemma", RECIPES[recipe]).unknown for recipe in sorted(models.WEAK, reverse=True)
-    ]
-    assert weaker[0] < weaker[1] < weaker[2]
 
 
 def test_a_digest_is_of_all_that_makes_a_checkpoint() -> None:

@@ -1,7 +1,6 @@
 """Batched generation against a loop that runs one prompt, without cache or padding; continuing after interruptions."""
 
 import random
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from architectures import CONFIGS, greedy, random_model
 from scripted import published_copy
 from transformers import GenerationConfig
 
-from cme import Unavailable
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat, generation
@@ -260,18 +258,3 @@ def test_batches_of_other_inputs_or_requests_are_not_reused(batches: Batches, tm
     wider = batches(GenerationLog(path, "other weights"), max_new_tokens=4, batch_size=3)
     assert batches.made == 4
     assert wider == batches(None, max_new_tokens=4, batch_size=3)
-
-
-def test_a_full_disk_is_reported_in_one_sentence(batches: Batches, tmp_path: Path) -> None:
-    whole, path = batches(None), tmp_path / "stage.jsonl"
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # the kernel refuses larger files
-    try:
-        with pytest.raises(Unavailable, match=r"stage\.jsonl cannot be written \(File too large\)"):
-            batches(GenerationLog(path, "these weights"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    made = batches.made
-    assert 0 < made < 6
-    assert batches(GenerationLog(path, "these weights")) == whole
-    assert batches.made == 6 - made + 1, "all but the one that did not fit"

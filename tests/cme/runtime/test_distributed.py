@@ -46,18 +46,10 @@ def run(line: Sequence[str], cwd: Path, **environment: str) -> subprocess.Comple
     ],
 )
 def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expected: tuple[int, int]) -> None:
-    settings = {
-        "per_device_train_batch_size": rows,
-        "gradient_accumulation_steps": passes,
-        "steps_per_generation": 2 * passes,
-        "beta": 0.1,
-    }
-    assert per_process_settings(settings, processes) == {
-        "per_device_train_batch_size": expected[0],
-        "gradient_accumulation_steps": expected[1],
-        "steps_per_generation": 2 * expected[1],
-        "beta": 0.1,
-    }
+    fields = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation")
+    settings = dict(zip(fields, (rows, passes, 2 * passes), strict=True)) | {"beta": 0.1}
+    share = dict(zip(fields, (*expected, 2 * expected[1]), strict=True)) | {"beta": 0.1}
+    assert per_process_settings(settings, processes) == share
     assert processes * expected[0] * expected[1] == rows * passes
 
 
