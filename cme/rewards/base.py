@@ -165,6 +165,15 @@ class Reward(ABC):
         return self._policy
 
 
+class PlainReward(Reward):
+    """A reward that loads nothing, so that to construct it checks its arguments."""
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Raise ValueError for arguments that the constructor refuses."""
+        cls(**settings)
+
+
 def group_slices(prompts: Texts, size: int) -> list[slice]:
     """The groups of `size` consecutive completions, given the prompts (B,) of all completions.
 

@@ -5,14 +5,16 @@ procedure itself.
 """
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
-from cme.rewards.base import Reward, Texts, TokenIds
+from cme.rewards.base import PlainReward, Reward, Texts, TokenIds
 
 
-class Length(Reward):
+@dataclass(eq=False, repr=False)
+class Length(PlainReward):
     """Minus the relative distance of a response's length from a target, plus 1.
 
         r(y) = 1 - |T / target - 1|
@@ -29,15 +31,11 @@ class Length(Reward):
 
     __name__ = "length"
 
-    def __init__(self, target: int) -> None:
-        self.check(target)
-        self.target = target
+    target: int
 
-    @classmethod
-    def check(cls, target: int = 1, **settings: Any) -> None:
-        """Raise ValueError for a target below 1."""
-        if target < 1:
-            raise ValueError(f"target={target}; it must be at least 1 token")
+    def __post_init__(self) -> None:
+        if self.target < 1:
+            raise ValueError(f"target={self.target}; it must be at least 1 token")
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any

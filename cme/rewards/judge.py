@@ -23,6 +23,7 @@ judge reads a chain of thought of its own; here the judge's prompt decides.
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,15 @@ from cme.judges.base import Judge
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat
 from cme.records import Generation, Pair, points
-from cme.rewards.base import Reward, Texts, TokenIds, group_slices
+from cme.rewards.base import PlainReward, Texts, TokenIds, group_slices
 from cme.runtime import distributed
 
 LOG = "reward_verdicts.jsonl"
 """Name of the log of verdicts in the folder of a training."""
 
 
-class PairwiseJudge(Reward):
+@dataclass(eq=False, repr=False)
+class PairwiseJudge(PlainReward):
     """The mean points of each response against others of its group, by a judge that sees both orders.
 
     Args:
@@ -53,22 +55,19 @@ class PairwiseJudge(Reward):
     __name__ = "pairwise_judge"
     whole_batch = True
 
-    def __init__(self, judge: Judge, num_generations: int, neighbours: int | None = None) -> None:
-        self.check(num_generations=num_generations, neighbours=neighbours)
-        self.judge = judge
-        self.num_generations = num_generations
-        self.pairs = ring(num_generations, neighbours)
+    judge: Judge
+    num_generations: int
+    neighbours: int | None = None
+
+    def __post_init__(self) -> None:
+        most = (self.num_generations - 1) // 2
+        if self.neighbours is not None and not 1 <= self.neighbours <= most:
+            raise ValueError(
+                f"neighbours={self.neighbours} with num_generations={self.num_generations}; it must be from 1 to "
+                f"{most}, or null for all"
+            )
         self._folder: Path | None = None
         self._log: VerdictLog | None = None
-
-    @classmethod
-    def check(cls, num_generations: int = 2, neighbours: int | None = None, **settings: Any) -> None:
-        """Raise ValueError for a `neighbours` that the group does not have."""
-        if neighbours is not None and not 1 <= neighbours <= (num_generations - 1) // 2:
-            raise ValueError(
-                f"neighbours={neighbours} with num_generations={num_generations}; it must be from 1 to "
-                f"{(num_generations - 1) // 2}, or null for all"
-            )
 
     def keep_in(self, folder: Path) -> None:
         """Log the verdicts in a folder, so that no comparison is made twice and earlier calls count."""
@@ -98,7 +97,7 @@ class PairwiseJudge(Reward):
         read = prompt_text or [chat.to_text(p) for p in prompts]
         pairs, places = [], []
         for group in group_slices(prompts, self.num_generations):
-            for i, j in self.pairs:
+            for i, j in ring(self.num_generations, self.neighbours):
                 first, second = group.start + i, group.start + j
                 good, gold = (None if column is None else column[first] for column in (reference, answer))
                 places.append((first, second))

@@ -19,19 +19,18 @@ bound over several samples. VeriFree lets the policy stop in front of its answer
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from cme.grading.answers import AnswerKind, answer_span, gold_answer, has_final_answer
 from cme.models import chat
-from cme.rewards.base import Reward, Texts, TokenIds
-
-if TYPE_CHECKING:
-    import torch
+from cme.rewards.base import PlainReward, Texts, TokenIds
 
 Value = Literal["log_probability", "probability", "mean_probability"]
 
 
-class ReferenceLikelihood(Reward):
+@dataclass(eq=False, repr=False)
+class ReferenceLikelihood(PlainReward):
     """The policy's log-probability, in nats, of the gold answer behind each response's reasoning, or a variant of it.
 
     Args:
@@ -44,20 +43,17 @@ class ReferenceLikelihood(Reward):
     __name__ = "reference_likelihood"
     needs_answers = True
 
-    def __init__(self, answers: AnswerKind, value: Value = "log_probability") -> None:
-        self.check(answers, value)
-        self.answers, self.value = answers, value
+    answers: AnswerKind
+    value: Value = "log_probability"
 
-    @classmethod
-    def check(cls, answers: str = "none", value: str = "log_probability", **settings: Any) -> None:
-        """Raise ValueError for data whose answer is not a part of the response, and for an unknown `value`."""
-        if not has_final_answer(answers):
+    def __post_init__(self) -> None:
+        if not has_final_answer(self.answers):
             raise ValueError(
-                f"answers={answers} leaves no reasoning in front of an answer; use data with answers=number or boxed, "
-                "such as data=arithmetic"
+                f"answers={self.answers} leaves no reasoning in front of an answer; use data with answers=number or "
+                "boxed, such as data=arithmetic"
             )
-        if value not in get_args(Value):
-            raise ValueError(f"value={value}; it must be one of {', '.join(get_args(Value))}")
+        if self.value not in get_args(Value):
+            raise ValueError(f"value={self.value}; it must be one of {', '.join(get_args(Value))}")
 
     def __call__(
         self,
@@ -73,34 +69,26 @@ class ReferenceLikelihood(Reward):
         """
         if answer is None:
             raise ValueError("the likelihood of the reference needs a column `answer` in the data")
-        golds = [gold_answer(gold, self.answers) for gold in answer]
-        known = [i for i, gold in enumerate(golds) if gold is not None]
-        texts = [(self._reasoning(chat.to_text(completions[i])), str(golds[i])) for i in known]
-        rows = [self._tokens(*text) for text in texts]
+        golds = {i: gold_answer(gold, self.answers) for i, gold in enumerate(answer)}
+        known = {i: gold for i, gold in golds.items() if gold is not None}
+        rows = [self._tokens(chat.to_text(completions[i]), gold) for i, gold in known.items()]
         scores = self.score_policy([prompts[i] for i in known], [ids for ids, _ in rows])
         rewards: list[float | None] = [None] * len(completions)
         for i, (_, length), score in zip(known, rows, scores, strict=True):
             values = score.log_likelihoods[-length:].double()
-            rewards[i] = self._pool(values) if values.isfinite().all() else None
+            if not values.isfinite().all():
+                continue
+            if self.value == "mean_probability":
+                rewards[i] = float(values.exp().mean())
+            else:
+                rewards[i] = float(values.sum().exp() if self.value == "probability" else values.sum())
         return rewards
 
-    def _reasoning(self, text: str) -> str:
-        """The text in front of the answer; without an answer, all of it and a space."""
-        span = answer_span(text, self.answers)
-        if span is not None:
-            return text[: span[0]]
-        return f"{text.rstrip()} ".lstrip()
-
-    def _tokens(self, reasoning: str, gold: str) -> tuple[list[int], int]:
-        """The policy's tokens of both, and how many of them are the answer's."""
+    def _tokens(self, text: str, gold: str) -> tuple[list[int], int]:
+        """The policy's tokens of a response's reasoning and the gold answer, and how many are the answer's."""
         from cme.scoring import alignment
 
+        span = answer_span(text, self.answers)
+        reasoning = f"{text.rstrip()} ".lstrip() if span is None else text[: span[0]]
         ids, ends = alignment.text_ends(self.policy_tokenizer, reasoning + gold)
         return ids, int((ends > len(reasoning.encode())).sum())
-
-    def _pool(self, log_probabilities: "torch.Tensor") -> float:
-        """The reward from the log-probabilities (T,) of the answer's tokens."""
-        if self.value == "mean_probability":
-            return float(log_probabilities.exp().mean())
-        total = log_probabilities.sum()
-        return float(total.exp() if self.value == "probability" else total)

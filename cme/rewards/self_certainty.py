@@ -3,8 +3,8 @@
     r(x, y) = 1/T sum_t KL(U || p(. | x, y_<t)) = 1/T sum_t [logsumexp(z_t) - mean(z_t) - log V]     nats per token
 
 p = softmax(z) is the current policy at temperature 1. U is uniform over its vocabulary of V tokens. T counts the
-response's own tokens, its end-of-turn token included. The reward is high where the policy is far from undecided. Unlike
-minus the entropy it has no upper bound: it grows with every logit that falls, however unlikely its token already was.
+response's own tokens, its end-of-turn token included. Unlike minus the entropy it has no upper bound: it grows with
+every logit that falls, however unlikely its token already was.
 
 Code that follows the source omits the constant log V, which changes no advantage.
 

@@ -9,8 +9,7 @@ of the second is RLSC's self-confidence, the probability that two sampled respon
 with every token, so they pay for being short. The probability of a long response is 0 but for rounding, and a group of
 them has no differences to learn from.
 
-`self_likelihood` differs in two ways: its model is the untrained policy, which stays as it is, and it takes the mean
-per token. `token_entropy` is EM-RL's other reward, EM-RL-token, as a mean.
+`self_likelihood` is the mean per token under the untrained policy. `token_entropy` is EM-RL's other reward.
 
 Deviations: EM-RL subtracts a constant baseline and adds a KL penalty; RLSC follows the gradient of
 p_old(y | x) log p(y | x) without a baseline. Here both rewards train by GRPO. RLSC's smoothing, a constant that is
@@ -18,31 +17,23 @@ added to p_old, is left out: it changes no advantage.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from cme.rewards.base import Reward, Texts, TokenIds
+from cme.rewards.base import PlainReward, Texts, TokenIds
 
 
-class SequenceLikelihood(Reward):
-    """The log-probability, in nats, or the probability of each whole response under the policy.
-
-    Args:
-        value: `log_probability` or `probability`.
-
-    Raises ValueError for an unknown `value`.
-    """
+@dataclass(eq=False, repr=False)
+class SequenceLikelihood(PlainReward):
+    """The log-probability, in nats, or the probability of each whole response under the policy."""
 
     __name__ = "sequence_likelihood"
 
-    def __init__(self, value: Literal["log_probability", "probability"] = "log_probability") -> None:
-        self.check(value)
-        self.value = value
+    value: Literal["log_probability", "probability"] = "log_probability"
 
-    @classmethod
-    def check(cls, value: str = "log_probability", **settings: Any) -> None:
-        """Raise ValueError for an unknown `value`."""
-        if value not in ("log_probability", "probability"):
-            raise ValueError(f"value={value}; it must be one of log_probability, probability")
+    def __post_init__(self) -> None:
+        if self.value not in ("log_probability", "probability"):
+            raise ValueError(f"value={self.value}; it must be one of log_probability, probability")
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any

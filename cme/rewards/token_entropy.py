@@ -17,14 +17,16 @@ available.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
-from cme.rewards.base import Reward, Texts, TokenIds
+from cme.rewards.base import PlainReward, Texts, TokenIds
 
 
-class TokenEntropy(Reward):
+@dataclass(eq=False, repr=False)
+class TokenEntropy(PlainReward):
     """Minus the policy's mean token entropy over each response, in nats per token.
 
     Args:
@@ -37,20 +39,16 @@ class TokenEntropy(Reward):
 
     __name__ = "token_entropy"
 
-    def __init__(self, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None) -> None:
-        self.check(chunks, answers, no_answer)
-        self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
+    chunks: int = 1
+    answers: AnswerKind = "none"
+    no_answer: float | None = None
 
-    @classmethod
-    def check(
-        cls, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None, **settings: Any
-    ) -> None:
-        """Raise ValueError for settings that cannot be used together."""
-        if chunks < 1:
-            raise ValueError(f"chunks={chunks}; it must be at least 1")
-        if no_answer is not None and answers == "none":
+    def __post_init__(self) -> None:
+        if self.chunks < 1:
+            raise ValueError(f"chunks={self.chunks}; it must be at least 1")
+        if self.no_answer is not None and self.answers == "none":
             raise ValueError(
-                f"no_answer={no_answer} with answers=none; use data whose responses have an answer"
+                f"no_answer={self.no_answer} with answers=none; use data whose responses have an answer"
             )
 
     def __call__(

@@ -14,6 +14,7 @@ Deviations: behind `normalize_then_sum` TRL divides the sum by its standard devi
 `scale_rewards` of the trainer decides, as for any reward: `batch` divides as TRL does, `group` by the group's.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -75,7 +76,8 @@ class WeightedSum(Reward):
     ) -> None:
         """Raise ValueError for weights that do not fit the members, and for an unknown aggregation."""
         names, given = list(members or {}), dict(weights or {})
-        if len(names) < 2 or set(names) != set(given) or not all(map(_is_finite, given.values())):
+        finite = [isinstance(weight, int | float) and math.isfinite(weight) for weight in given.values()]
+        if len(names) < 2 or set(names) != set(given) or not all(finite):
             raise ValueError(
                 f"weights={given} with the members {', '.join(names) or 'none'}; a sum has at least two members, and a "
                 "number for each"
@@ -120,7 +122,3 @@ class WeightedSum(Reward):
                 deviation = known.std(ddof=1) if len(known) > 1 else 0.0
                 normalized[group] = (values[group] - known.mean()) / (deviation + EPSILON)
         return normalized
-
-
-def _is_finite(weight: Any) -> bool:
-    return isinstance(weight, int | float) and not isinstance(weight, bool) and bool(np.isfinite(weight))

@@ -66,17 +66,14 @@ class EndogenousReward(CrossModelEntropy):
     def _token_values(
         self, verifier: "Verifier", prompts: Texts, texts: Sequence[str], ended: Sequence[bool]
     ) -> "list[tuple[Score, torch.Tensor]]":
-        scores = verifier.score(prompts, texts, ended)
-        return [(s, endogenous_rewards(s.log_likelihoods, s.normalizers)) for s in scores]
+        rewards = []
+        for score in verifier.score(prompts, texts, ended):
+            following = score.normalizers.roll(-1)
+            following[-1:] = 0.0
+            rewards.append((score, score.log_likelihoods + score.normalizers - following))
+        return rewards
 
     def _pool(self, text: str, score: "Score", values: "torch.Tensor") -> float:
         if score.reason is not None or not values.isfinite().all():
             return float("nan")
         return float(values.double().sum())
-
-
-def endogenous_rewards(log_likelihoods: "torch.Tensor", normalizers: "torch.Tensor") -> "torch.Tensor":
-    """The rewards r_t (T,) from the log-likelihoods of T tokens and the logsumexp of the logits before each."""
-    following = normalizers.new_zeros(len(normalizers))
-    following[:-1] = normalizers[1:]
-    return log_likelihoods + normalizers - following

@@ -4,9 +4,7 @@
     q_0 = the untrained policy,   weights(q_k) = d weights(q_k-1) + (1 - d) weights(p_k)
 
 p_k is the policy after k optimizer steps, q_k the verifier that scores the completions of step k+1, and d the decay.
-With d = 1 the verifier stays the untrained policy, which is the control `self_likelihood`; with d = 0 it is the policy
-itself. In between, the policy is rewarded for what an average of its past would have written, so neither a fixed start
-nor the newest mistake decides.
+With d = 1 the verifier stays the untrained policy, which is the control `self_likelihood`; with d = 0 it is the policy.
 
 Co-rewarding-II (Zhang et al.; github.com/tmlr-group/Co-rewarding, Co-rewarding-II/run_corewarding-II.sh) updates its
 teacher like this after every step. Its weight of the policy, 1 - d, falls from 0.01 to 0.00001 over the training.
@@ -29,17 +27,14 @@ from cme.runtime import distributed
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, TrainerCallback
+    from transformers import PreTrainedModel
 
     from cme.scoring.policy import PolicyHolder
 
 
 @dataclass(frozen=True, kw_only=True)
 class MovingAverageSettings(VerifierSettings):
-    """Settings of the verifier, whose checkpoint is the untrained policy's, and of its average.
-
-    Args:
-        decay: weight d of the average's own past at each step, from 0 to 1.
+    """Settings of the verifier, which begins as the untrained policy, and the `decay` of its average, from 0 to 1.
 
     Raises ValueError as `VerifierSettings` does, and for a precision in which the average would not move.
     """
@@ -83,16 +78,22 @@ class CrossModelEntropyEMA(CrossModelEntropy):
         Raises ValueError for a policy whose weights are not those of the verifier by name and shape, such as adapters,
         and for one that FSDP or DeepSpeed shard.
         """
-        from transformers import Trainer
+        from transformers import Trainer, TrainerCallback
 
         super().bind(trainer)
         if distributed.is_sharded():
             raise ValueError(
                 f"reward={self.__name__} needs the whole policy in each process; train without FSDP and DeepSpeed"
             )
-        self._pairs(trainer.model)
+        policy, move = trainer.model, self.move
+        self._pairs(policy)
+
+        class Mover(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, *_: Any, **__: Any) -> None:
+                move(policy)
+
         if isinstance(trainer, Trainer):
-            trainer.add_callback(_after_each_step(self, trainer.model))
+            trainer.add_callback(Mover())
 
     def move(self, policy: "PreTrainedModel") -> None:
         """Move the average towards the policy's present weights."""
@@ -130,13 +131,3 @@ class CrossModelEntropyEMA(CrossModelEntropy):
                 "use the generator's checkpoint, and train all weights (adapter=none)"
             )
         return [(average, weights[name]) for name, average in averages.items()]
-
-
-def _after_each_step(reward: CrossModelEntropyEMA, policy: "PreTrainedModel") -> "TrainerCallback":
-    from transformers import TrainerCallback
-
-    class Mover(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            reward.move(policy)
-
-    return Mover()

@@ -45,14 +45,14 @@ def pool_span(
 
 
 def combine(values: torch.Tensor, ensemble: Ensemble) -> torch.Tensor:
-    """Mean or minimum over verifiers, the first dimension; NaN where any verifier's value is NaN."""
+    """Mean or minimum (...) of values (verifiers, ...), in their unit; NaN where any verifier's value is NaN."""
     return values.mean(0) if ensemble == "mean" else values.amin(0)
 
 
 def bound(
     values: torch.Tensor, clip: Sequence[float] | None, sigmoid: Sequence[float] | None
 ) -> torch.Tensor:
-    """Values clipped to [low, high], then, with `sigmoid`, 1 / (1 + exp(-(v - center) / width))."""
+    """Values (...) clipped to [low, high], then, with `sigmoid`, 1 / (1 + exp(-(v - center) / width)), same shape."""
     if clip is not None:
         values = values.clamp(clip[0], clip[1])
     if sigmoid is not None:

@@ -3,8 +3,7 @@
     r(x, y_i) = rank_i / n
 
 rank_i counts from 1, for the lowest Cross-Model Entropy of the n scored responses to a prompt, to n, for the highest.
-Equal values share the mean of their ranks. So neither an outlier nor the spread of a verifier's likelihoods decides how
-far a response is above its group: all groups without ties have the same advantages.
+Equal values share the mean of their ranks. All groups without ties have the same advantages.
 
 NOVER (Liu et al., arXiv 2505.16022; github.com/thinkwee/NOVER, reward_functions.py) ranks the responses of a group like
 this, from 1/n to 1.

@@ -50,8 +50,6 @@ class ReverseKLSettings(VerifierSettings):
     Args:
         power: exponent of the probabilities; 0 for their logarithms.
         mask_special: whether special tokens count in neither mean; then the end of turn must not be scored.
-
-    Raises ValueError as `VerifierSettings` does.
     """
 
     power: float = 0.0

@@ -1,17 +1,14 @@
 """Rewards whose verifiers are the random-weight models of the families."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from verifiers import Folder, Tiny
 
-from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy
 from cme.scoring.policy import UntrainedPolicy
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
 Make = Callable[..., CrossModelEntropy]
 
 

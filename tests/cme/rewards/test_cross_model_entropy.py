@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,25 +24,24 @@ from cme_cases import (
 )
 from naive import score
 from scripted import policy_ending_at
+from verifiers import Tiny
 
-from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL
 from cme.rewards.cross_model.reverse_kl import ReverseKLSettings
 from cme.rewards.cross_model.settings import CrossModelEntropySettings
 
-Tiny = Callable[..., Checkpoint]
 END = 777
 SERVER = {"url": "http://127.0.0.1:1", "model": "m", "dialect": "vllm"}
 
 
-@pytest.mark.parametrize("chatty", [False, True])
-def test_the_reward_is_the_mean_log_likelihood(tiny: Tiny, make: Make, family: str, chatty: bool) -> None:
+def test_the_reward_is_the_mean_log_likelihood(tiny: Tiny, make: Make, family: str) -> None:
     def messages(role: str, texts: Sequence[str]) -> list[Any]:
-        return [[{"role": role, "content": t}] if chatty else t for t in texts]
+        return [[{"role": role, "content": t}] for t in texts]
 
-    found = make(family)(messages("user", PROMPTS), messages("assistant", RESPONSES), [[1]] * 4)
+    reward = make(family)
+    found = rewards_of(reward)
     assert found == near([one.mean for one in naive_scores(tiny(family))])
-    assert all(v is not None and v < 0 for v in found)
+    assert reward(messages("user", PROMPTS), messages("assistant", RESPONSES), [[1]] * 4) == found
 
 
 def test_the_end_of_turn_is_scored_where_the_policy_ended_its_turn(tiny: Tiny, make: Make) -> None:
@@ -125,18 +124,6 @@ def test_answers_in_boxes(tiny: Tiny, make: Make, family: str, span: str, metric
     assert rewards_of(reward) == near(expected, 1e-2 if metric == "perplexity" else 1e-4)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_numbers_as_answers(tiny: Tiny, make: Make, family: str, weight: float) -> None:
-    responses = ["3 plus 4 is 7. the fox", "fox, bear.", "12 or 13", "1,200 it is"]
-    places = [(12, 13), None, (6, 8), (0, 5)]
-    reward = make(family, span="blended", answers="number", answer_weight=weight, no_answer_penalty=5.0)
-    expected = []
-    for one, place in zip(naive_scores(tiny(family), responses), places, strict=True):
-        part = None if place is None else mean(over(one, one.values, *place))
-        expected.append(one.mean - 5 if part is None else (1 - weight) * one.mean + weight * part)
-    assert rewards_of(reward, responses) == near(expected)
-
-
 def test_whole_responses_as_answers_and_an_answer_that_is_truncated(tiny: Tiny, make: Make) -> None:
     each = naive_scores(tiny("gemma"))
     assert rewards_of(make("gemma", span="answer", answers="whole")) == near([one.mean for one in each])
@@ -194,22 +181,14 @@ def test_a_trainer_that_would_ignore_the_settings_is_refused(make: Make, setting
         reward.bind(SimpleNamespace(processing_class=None, model=None))
 
 
-# settings
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"metric": "perplexty"}, "metric=perplexty; it must be one of log_likelihood"),
-        ({"granularity": "tokens"}, "granularity=tokens; it must be one of sequence, token"),
-        ({"ensemble": "max"}, "ensemble=max; it must be one of mean, min"),
         ({"max_prompt_tokens": 0}, "max_prompt_tokens=0;"),
         ({"pmi": True, "metric": "perplexity"}, "metric=perplexity with pmi=true"),
-        ({"pmi": True, "metric": "predictive_entropy"}, "metric=predictive_entropy with pmi=true"),
         ({"span": "answer"}, "span=answer with answers=none"),
-        ({"span": "blended", "answers": "none"}, "span=blended with answers=none"),
         ({"answer_weight": 1.01}, "answer_weight=1.01;"),
-        ({"answer_weight": -0.5}, "answer_weight=-0.5;"),
         ({"answer_weight": NAN}, "answer_weight=nan;"),
         ({"no_answer_penalty": -1.0}, "no_answer_penalty=-1.0;"),
         ({"no_answer_penalty": 5.0}, "no_answer_penalty=5.0 with answers=none"),
@@ -220,16 +199,11 @@ def test_a_trainer_that_would_ignore_the_settings_is_refused(make: Make, setting
         ({"empty_response": -9.0, "granularity": "token"}, "empty_response=-9.0 has no effect"),
         ({"no_answer_penalty": 5.0, "granularity": "token", "answers": "boxed"}, "no_answer_penalty=5.0 has no"),
         ({"server": SERVER, "device": "cuda:1"}, "device=cuda:1 has no effect here"),
-        ({"server": {}}, "server={};"),
         ({"std_floor": -0.1}, "std_floor=-0.1;"),
         ({"clip": [1.0, 0.0]}, "clip=[1.0, 0.0];"),
-        ({"clip": [2.0, 2.0]}, "clip=[2.0, 2.0];"),
         ({"clip": 5.0}, "clip=5.0;"),
         ({"clip": ["a", "b"]}, "clip=['a', 'b'];"),
-        ({"clip": [1.0]}, "clip=[1.0];"),
-        ({"clip": []}, "clip=[];"),
         ({"sigmoid": [0.0, 0.0]}, "sigmoid=[0.0, 0.0];"),
-        ({"sigmoid": [0.0, -1.0]}, "sigmoid=[0.0, -1.0];"),
         ({"sigmoid": [0.0, 1.0, 2.0]}, "sigmoid=[0.0, 1.0, 2.0];"),
         ({"granularity": "token", "span": "answer", "answers": "boxed"}, "granularity=token with span=answer"),
         ({"granularity": "token", "metric": "perplexity"}, "granularity=token with span=response and metric=perp"),
@@ -239,30 +213,14 @@ def test_a_trainer_that_would_ignore_the_settings_is_refused(make: Make, setting
         ({"verifier": []}, "verifier=[];"),
         ({"server": SERVER, "quantization": "8bit"}, "quantization=8bit"),
         ({"quantization": "8bit", "verifier": "random:miniature:qwen-1/verifier"}, "quantization=8bit of random"),
-        ({"verifier": ""}, "verifier=;"),
         ({"verifier": [None]}, "verifier=[None];"),
     ],
 )  # fmt: skip
 def test_settings_that_are_refused_before_anything_loads(settings: dict[str, Any], message: str) -> None:
     given = {"verifier": "no/such-model"} | settings
-    for build in (CrossModelEntropySettings, CrossModelEntropy.check, CrossModelEntropy):
+    for build in (CrossModelEntropy.check, CrossModelEntropy):
         with pytest.raises(ValueError, match="^" + re.escape(message)):
             build(**given)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"pmi": True, "granularity": "token", "alignment": "sum"},
-        {"span": "blended", "answers": "boxed", "answer_weight": 1.0, "metric": "perplexity"},
-        {"granularity": "token", "metric": "predictive_entropy", "normalize": "sequence", "std_floor": 0.0},
-        {"clip": [-5.0, 0.0], "sigmoid": [0.0, 1e-3], "std_floor": 0.1, "no_answer_penalty": 0.0},
-        {"server": SERVER, "pmi": True},
-    ],
-)
-def test_settings_that_are_accepted(settings: dict[str, Any]) -> None:
-    CrossModelEntropy.check(verifier="no/such-model", **settings)
 
 
 def test_the_signature_is_that_of_the_settings_unless_a_subclass_has_its_own() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from verifiers import Folder
 
 from cme.rewards import (
     CrossModelEntropy,
@@ -31,7 +32,6 @@ from cme.scoring.token_scorer import TokenScorer
 from cme.training.history import StepClock
 from cme.training.trl_internals import PromptTrainer
 
-Folder = Callable[..., Path]
 TEXTS = ["what is 3 plus 4?", "name two animals.", "what color is the fox?", "is the bear large?"]
 
 
@@ -98,50 +98,42 @@ def other(completions: list[Any], **_: Any) -> list[float]:
     return [0.5, 0.25, 0.0, 0.75][: len(completions)]
 
 
-@pytest.mark.parametrize(("reward", "position"), [(Given, 0), (GivenLater, 1)])
+def standardized(*values: float) -> list[float]:
+    """Advantages of one group's sums."""
+    scored = torch.tensor(values)
+    return list(((scored - scored.mean()) / (scored.std() + 1e-4)).tolist())
+
+
+GRPO, RLOO = (GRPOTrainer, GRPOConfig), (RLOOTrainer, RLOOConfig)
+SUMS = (0.25 - 1, 0.0 - 2, 0.75 - 3)
+
+
+@pytest.mark.parametrize(
+    ("reward", "position", "kind", "settings", "advantages"),
+    [
+        (Given, 0, GRPO, {}, [0.0, *standardized(*SUMS)]),
+        (GivenLater, 1, GRPO, {}, [0.0, *standardized(*SUMS)]),
+        (Given, 0, (partial(PromptTrainer, StepClock()), GRPOConfig), {}, [0.0, *standardized(*SUMS)]),
+        # minus the mean of the two others
+        (Given, 0, RLOO, {"beta": 0.0}, [0.0, -0.75 + 2.125, -2.0 + 1.5, -2.25 + 1.375]),
+        (Given, 0, GRPO, {"reward_weights": [0.0, 1.0]}, standardized(0.5, 0.25, 0.0, 0.75)),
+    ],
+)
 def test_none_beside_a_second_reward_is_no_reward(
-    tiny_folder: Folder, tmp_path: Path, reward: type[Given], position: int
+    tiny_folder: Folder,
+    tmp_path: Path,
+    reward: type[Given],
+    position: int,
+    kind: Any,
+    settings: dict[str, Any],
+    advantages: list[float],
 ) -> None:
+    """Unless the reward has no weight."""
     rewards: list[Any] = [other]
-    rewards.insert(position, reward([None, -6.558, -6.590, -6.501]))
-    trainer = script(tmp_path, tiny_folder("qwen"), rewards)
+    rewards.insert(position, reward([None, -1.0, -2.0, -3.0]))
+    trainer = script(tmp_path, tiny_folder("qwen"), rewards, *kind, **settings)
     trainer.train()
-    scored = torch.tensor([0.25 - 6.558, 0.0 - 6.590, 0.75 - 6.501])
-    expected = [0.0, *((scored - scored.mean()) / (scored.std() + 1e-4)).tolist()]
-    assert list(trainer._logs["advantages"]) == pytest.approx(expected, abs=1e-3)
-    [logged] = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-    assert logged == pytest.approx(scored.mean().item())
-
-
-@pytest.mark.parametrize("position", [0, 1])
-def test_none_beside_a_second_reward_is_no_reward_in_our_trainer(
-    tiny_folder: Folder, tmp_path: Path, position: int
-) -> None:
-    """The first has no advantage; 7 - 3, 1 - 3 and 1 - 3 of the sums 7, 1 and 1 have the deviation sqrt(12)."""
-    values = [[None, -1.0, -2.0, -3.0], [9.0, 8.0, 3.0, 4.0]]
-    rewards: list[Any] = [Given(values[position]), Given(values[1 - position])]
-    trainer = script(tmp_path, tiny_folder("qwen"), rewards, partial(PromptTrainer, StepClock()))
-    trainer.train()
-    scale = math.sqrt(12) + 1e-4
-    assert list(trainer._logs["advantages"]) == pytest.approx([0, 4 / scale, -2 / scale, -2 / scale])
-
-
-def test_none_in_rloo_is_no_reward_either(tiny_folder: Folder, tmp_path: Path) -> None:
-    rewards = [Given([None, -1.0, -2.0, -3.0]), other]
-    trainer = script(tmp_path, tiny_folder("qwen"), rewards, RLOOTrainer, RLOOConfig, beta=0.0)
-    trainer.train()
-    first, *others = trainer._logs["advantages"]
-    assert first == 0
-    assert others == pytest.approx([-0.75 + 2.125, -2.0 + 1.5, -2.25 + 1.375])  # minus the mean of the others
-
-
-def test_none_of_a_reward_without_weight_changes_nothing(tiny_folder: Folder, tmp_path: Path) -> None:
-    rewards = [Given([None, -1.0, -2.0, -3.0]), other]
-    trainer = script(tmp_path, tiny_folder("qwen"), rewards, reward_weights=[0.0, 1.0])
-    trainer.train()
-    scored = torch.tensor([0.5, 0.25, 0.0, 0.75])
-    expected = (scored - scored.mean()) / (scored.std() + 1e-4)
-    assert list(trainer._logs["advantages"]) == pytest.approx(expected.tolist(), abs=1e-3)
+    assert list(trainer._logs["advantages"]) == pytest.approx(advantages, abs=1e-3)
 
 
 @pytest.mark.parametrize(

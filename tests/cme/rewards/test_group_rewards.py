@@ -2,17 +2,17 @@
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from verifiers import Folder
 
-from cme.grading.agreement import greedy_clusters
 from cme.models import embeddings
-from cme.rewards import MajorityVote, SemanticEntropy
-from cme.rewards.base import group_slices
+from cme.rewards import CrossModelEntropyRank, MajorityVote, SemanticEntropy
 
 Kind = type[MajorityVote] | type[SemanticEntropy]
 
@@ -32,12 +32,6 @@ def call(
     return values, logged
 
 
-def test_groups_are_slices_of_consecutive_completions() -> None:
-    prompts = ["a", "a", "b", "b", "a", "a"]  # a prompt may occur again
-    assert [prompts[group] for group in group_slices(prompts, 2)] == [["a", "a"], ["b", "b"], ["a", "a"]]
-    assert group_slices([], 4) == []
-
-
 @pytest.mark.parametrize(
     ("prompts", "size", "named"),
     [(["p"] * 6, 4, "6 completions .* groups of 4"), (["p", "p", "p", "q"], 2, "completion 2 mixes")],
@@ -48,30 +42,14 @@ def test_incomplete_and_mixed_groups_are_refused(prompts: list[str], size: int, 
             kind("whole", size)(prompts, ["a"] * len(prompts), [[1]] * len(prompts))
 
 
-def test_a_chain_of_items_is_split_where_the_first_member_is_far() -> None:
-    near = lambda a, b: abs(a - b) <= 1  # noqa: E731
-    assert greedy_clusters([0, 1, 2, 3], near) == [0, 0, 1, 1]
-    assert greedy_clusters([1, 0, 2, 3], near) == [0, 0, 0, 1]
-    assert greedy_clusters([], near) == []
-
-
-@given(st.lists(st.integers(0, 5)))
-def test_equal_items_share_a_number_and_numbers_come_in_order(items: list[int]) -> None:
-    order = list(dict.fromkeys(items))
-    assert greedy_clusters(items, int.__eq__) == [order.index(item) for item in items]
-
-
 @pytest.mark.parametrize(
     ("group", "votes", "shares"),
     [
         (["a", "b", "a", "c"], [1, 0, 1, 0], [2, 1, 2, 1]),
         (["A!", "b", "a.", " a "], [1, 0, 1, 1], [3, 1, 3, 3]),  # answers are compared normalised
         (["b", "a", "b", "a"], [1, 0, 1, 0], [2, 2, 2, 2]),  # a tie goes to the answer given first
-        (["a", "b", "c", "d"], [1, 0, 0, 0], [1, 1, 1, 1]),
-        (["c", "b", "a", "b"], [0, 1, 0, 1], [1, 2, 1, 2]),
         (["", "...", "a", ""], [0, 0, 1, 0], [1, 1, 1, 1]),  # responses without an answer do not vote
         (["", "?!", " ", "."], [None] * 4, [None] * 4),  # nobody votes
-        (["a", "a", "a", "a"], [1, 1, 1, 1], [4, 4, 4, 4]),
     ],
 )
 def test_one_group(group: list[str], votes: list[float | None], shares: list[int | None]) -> None:
@@ -165,3 +143,26 @@ def test_real_embeddings_tell_paraphrases_from_other_answers() -> None:
     paris = "The capital of France is Paris."
     group = [paris, "Paris is the capital of France.", "Boil the eggs for eight minutes.", paris]
     assert call(SemanticEntropy, [group], "none")[0] == [3 / 4, 3 / 4, 1 / 4, 3 / 4]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-3.0, -1.0, -2.0, -400.0], [0.5, 1.0, 0.75, 0.25]),
+        ([-1.0, -2.0, -1.0, -2.0], [0.875, 0.375, 0.875, 0.375]),
+        ([-3.0, None, -2.0, None], [0.5, None, 1.0, None]),
+        ([None] * 4, [None] * 4),
+        ([-4.0, -3.0, -2.0, -1.0, -1.5, -1.2, -1.1, -1.0], [0.25, 0.5, 0.75, 1.0] * 2),
+    ],
+)
+def test_ranks_of_given_values(
+    tiny_folder: Folder, values: list[float | None], expected: list[float | None]
+) -> None:
+    """The verifier's part has the settings of the whole, and here these values."""
+    settings: dict[str, Any] = {"dtype": "bfloat16", "max_prompt_tokens": 3, "max_response_tokens": 4}
+    reward = CrossModelEntropyRank(str(tiny_folder("qwen")), num_generations=4, **settings)
+    own = asdict(vars(reward.parts["cme"])["settings"])
+    assert own == own | settings
+    reward.parts = {"cme": lambda *_, **__: values}  # type: ignore[dict-item]
+    prompts = [f"prompt {i // 4}" for i in range(len(values))]
+    assert reward(prompts, ["c"] * len(values), [[1]] * len(values)) == expected

@@ -1,6 +1,5 @@
 """The moving average of the policy as verifier: by hand, at its two ends, and through trainings."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,13 @@ import pytest
 import torch
 from cme_cases import ENDED, PROMPTS, RESPONSES, near, sampled
 from trainings import run_grpo, same, weights
+from verifiers import Folder, Tiny
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, CrossModelEntropyEMA
 from cme.scoring.policy import UntrainedPolicy
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
-
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
 
 
 def averages(reward: CrossModelEntropyEMA) -> dict[str, torch.Tensor]:
@@ -103,22 +100,3 @@ def test_it_must_be_bound_to_a_policy_with_the_same_weights(tiny: Tiny, tiny_fol
     other = tiny("llama")
     with pytest.raises(ValueError, match="its weights are not the policy's"):
         reward.bind(UntrainedPolicy(other.tokenizer, other.model))
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"decay": -0.1}, "decay=-0.1"),
-        ({"decay": 1.5}, "decay=1.5"),
-        ({"decay": float("nan")}, "decay=nan"),
-        ({"dtype": "bfloat16"}, "dtype=bfloat16"),
-        ({"quantization": "8bit"}, "quantization"),
-        ({"verifier": ["a", "b"]}, "one checkpoint"),
-        ({"max_prompt_tokens": 0}, "max_prompt_tokens=0"),
-    ],
-)
-def test_settings_are_refused_by_name(settings: dict[str, Any], named: str) -> None:
-    given: dict[str, Any] = {"verifier": "x", "decay": 0.9} | settings
-    for build in (CrossModelEntropyEMA, CrossModelEntropyEMA.check):
-        with pytest.raises(ValueError, match=named):
-            build(**given)

@@ -1,17 +1,16 @@
 """The likelihood of the gold answer behind a response's reasoning, against whole logits in float64."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from naive import score
+from verifiers import Tiny
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import ReferenceLikelihood
 from cme.scoring.policy import UntrainedPolicy
 
-Tiny = Callable[..., Checkpoint]
 PROMPT = "what is 3 plus 4?"
 
 
@@ -66,11 +65,6 @@ def test_the_families_tokens_and_several_responses(tiny: Tiny, family: str) -> N
         for row in (("it is ", "5"), ("first 8 then ", "5"), ("it is ", "12"))
     ]
     assert found == pytest.approx(totals, rel=1e-3) and len({round(t, 2) for t in totals}) == 3
-
-
-def test_only_the_reasoning_counts(tiny: Tiny) -> None:
-    right, wrong, longer = call(tiny("qwen"), ["it is 5", "it is 9", "it is 9, or so."], ["5"] * 3)
-    assert right == wrong == longer
 
 
 def test_without_a_gold_answer_there_is_no_reward(tiny: Tiny) -> None:

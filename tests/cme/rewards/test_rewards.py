@@ -1,126 +1,96 @@
-"""The contract of all rewards, and those that look at neither a verifier nor a group: controls and ground truth."""
+"""Rewards that look at neither a verifier nor a group: controls and ground truth; settings that are refused."""
 
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from scripted import policy_ending_at
+from verifiers import Folder
 
-from cme import rewards
 from cme.grading import math_grader
 from cme.judges.oracle import OracleJudge
 from cme.miniature import world
 from cme.records import Grade
 from cme.rewards import (
+    CrossModelEntropyEMA,
+    CrossModelEntropyRank,
+    EndogenousReward,
     FormatReward,
     GroundTruth,
     Length,
     MajorityVote,
+    PairwiseJudge,
     RandomReward,
     ReferenceLikelihood,
+    ReverseKL,
     Reward,
     SemanticEntropy,
     SequenceLikelihood,
     TokenEntropy,
+    WeightedSum,
 )
 
 END = 9
 OTHER_END = 10
 TRAINER = policy_ending_at(END, OTHER_END)
-ARGUMENTS: dict[str, Any] = {
-    "FormatReward": ["none"],
-    "GroundTruth": [None, "whole"],
-    "Length": [8],
-    "MajorityVote": ["whole", 4],
-    "PairwiseJudge": [OracleJudge(world.grade), 4],
-    "RandomReward": [0],
-    "ReferenceLikelihood": ["number"],
-    "SemanticEntropy": ["none", 4],
-    "WeightedSum": [{"a": Length(8), "b": RandomReward(0)}, {"a": 1.0, "b": 2.0}, 4],
-}
-
-
-OF_A_VERIFIER = (
-    "CrossModelEntropy",
-    "CrossModelEntropyEMA",
-    "CrossModelEntropyRank",
-    "EndogenousReward",
-    "ReverseKL",
-)
 
 
 def message(role: str, text: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text}]
 
 
-def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> None:
-    built = []
-    for name in sorted({*rewards.__all__} - {"Reward"}):
-        verifier = [str(tiny_folder("qwen"))] if name in OF_A_VERIFIER else []
-        more = {"CrossModelEntropyRank": {"num_generations": 4}, "CrossModelEntropyEMA": {"decay": 0.9}}
-        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier), **more.get(name, {})))
-    assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in built)
-    assert [r.__name__ for r in built] == [
-        "cme",
-        "cme_ema",
-        "cme_rank",
-        "endorm",
-        "format",
-        "ground_truth",
-        "length",
-        "majority_vote",
-        "pairwise_judge",
-        "random",
-        "reference_likelihood",
-        "reverse_kl",
-        "self_certainty",
-        "semantic_entropy",
-        "sequence_likelihood",
-        "token_entropy",
-        "weighted_sum",
-    ]
-    assert {r.__name__ for r in built if r.needs_answers} == {
-        "ground_truth",
-        "majority_vote",
-        "reference_likelihood",
-    }
-    assert {r.__name__ for r in built if r.whole_batch} == {
-        "cme_rank",
-        "majority_vote",
-        "pairwise_judge",
-        "random",
-        "semantic_entropy",
-        "weighted_sum",
-    }
-    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "cme_ema", "cme_rank", "endorm", "reverse_kl"}
-    assert {r.__name__ for r in built if r.state_dict()} == {"cme_ema", "random", "weighted_sum"}
+WHOLE = {"answers": "whole", "num_generations": 4}
+AVERAGE: dict[str, Any] = {"verifier": "x", "decay": 0.9}
+SUMMED = {"members": {"a": Length(4), "b": Length(8)}, "num_generations": 4}
 
 
 @pytest.mark.parametrize(
     ("reward", "settings", "named"),
     [
         (Length, {"target": 0}, "target=0; it must be at least 1"),
-        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 1}, "train_on=1"),
-        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 5}, "train_on=5"),
-        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": -1}, "train_on=-1"),
-        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "value": "share"}, "value=share"),
-        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 0.0}, "threshold=0.0"),
-        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 1.5}, "threshold=1.5"),
+        (MajorityVote, WHOLE | {"train_on": 1}, "train_on=1"),
+        (MajorityVote, WHOLE | {"train_on": 5}, "train_on=5"),
+        (SemanticEntropy, WHOLE | {"value": "share"}, "value=share"),
+        (SemanticEntropy, WHOLE | {"threshold": 0.0}, "threshold=0.0"),
+        (SemanticEntropy, WHOLE | {"threshold": 0.5}, "threshold=0.5 has no effect"),
         (TokenEntropy, {"chunks": 0}, "chunks=0; it must be at least 1"),
+        (TokenEntropy, {"no_answer": -7.0}, "no_answer=-7.0 with answers=none"),
         (SequenceLikelihood, {"value": "share"}, "value=share"),
         (ReferenceLikelihood, {"answers": "number", "value": "share"}, "value=share"),
         (ReferenceLikelihood, {"answers": "whole"}, "answers=whole"),
-        (ReferenceLikelihood, {"answers": "none"}, "answers=none"),
-        (TokenEntropy, {"no_answer": -7.0}, "no_answer=-7.0 with answers=none"),
+        (PairwiseJudge, {"judge": OracleJudge(world.grade), "num_generations": 5, "neighbours": 3}, "neighbours=3"),
+        (ReverseKL, {"verifier": "x", "power": -1.0}, "power=-1"),
+        (ReverseKL, {"verifier": "x", "mask_special": True, "score_end_of_turn": True}, "mask_special=true"),
+        (ReverseKL, {"verifier": ["a", "b"]}, "verifier="),
+        (CrossModelEntropyRank, {"verifier": "x", "num_generations": 4, "batch_tokens": 0}, "batch_tokens=0"),
+        (CrossModelEntropyEMA, AVERAGE | {"decay": 1.5}, "decay=1.5"),
+        (CrossModelEntropyEMA, AVERAGE | {"decay": math.nan}, "decay=nan"),
+        (CrossModelEntropyEMA, AVERAGE | {"dtype": "bfloat16"}, "dtype=bfloat16"),
+        (CrossModelEntropyEMA, AVERAGE | {"quantization": "8bit"}, "quantization"),
+        (CrossModelEntropyEMA, AVERAGE | {"verifier": ["a", "b"]}, "one checkpoint"),
+        (WeightedSum, SUMMED | {"weights": {"a": 1.0}}, "weights="),
+        (WeightedSum, SUMMED | {"weights": {"a": 1.0, "c": 1.0}}, "weights="),
+        (WeightedSum, SUMMED | {"weights": {"a": 1.0, "b": math.inf}}, "weights="),
+        (WeightedSum, SUMMED | {"weights": {"a": 1.0, "b": 1.0}, "aggregation": "mean"}, "aggregation=mean"),
+        (WeightedSum, SUMMED | {"members": {"a": Length(4)}, "weights": {"a": 1.0}}, "at least two members"),
     ],
-)
+)  # fmt: skip
 def test_settings_are_refused_by_name(reward: type[Reward], settings: dict[str, Any], named: str) -> None:
     for build in (reward, reward.check):
         with pytest.raises(ValueError, match=named):
             build(**settings)
+
+
+@pytest.mark.parametrize(
+    ("reward", "more"), [(EndogenousReward, {}), (CrossModelEntropyRank, {"num_generations": 4})]
+)
+def test_other_settings_of_cross_model_entropy_are_refused(
+    tiny_folder: Folder, reward: type[Reward], more: dict[str, int]
+) -> None:
+    for setting in ({"server": {}}, {"pmi": True}):
+        with pytest.raises(TypeError, match=next(iter(setting))):
+            reward(str(tiny_folder("qwen")), **more, **setting)
 
 
 def test_data_without_answers_are_refused() -> None:
@@ -131,27 +101,18 @@ def test_data_without_answers_are_refused() -> None:
         GroundTruth(None, "whole")(["p"], ["c"], [[1]])
 
 
-def test_random_reward_is_a_fair_coin_that_its_seed_decides() -> None:
-    def draw(seed: int) -> list[float | None]:
-        return RandomReward(seed)(["p"] * 400, ["c"] * 400, [[1]] * 400)
-
-    assert draw(3) == draw(3)
-    assert draw(3) != draw(4)
-    assert set(draw(3)) == {0.0, 1.0}
-    assert 150 < sum(v or 0 for v in draw(3)) < 250
-
-
-def test_random_reward_continues_from_its_state_and_uses_no_other_generator() -> None:
+def test_random_reward_is_a_fair_coin_of_its_own_generator_and_continues_from_its_state() -> None:
     def draw(reward: Reward, n: int) -> list[float | None]:
         return reward(["p"] * n, ["c"] * n, [[1]] * n)
 
-    reward, resumed = RandomReward(0), RandomReward(1)
-    first = draw(reward, 50)
+    whole = draw(RandomReward(3), 400)
+    assert set(whole) == {0.0, 1.0} and 150 < sum(v or 0 for v in whole) < 250
+    assert draw(RandomReward(4), 400) != whole
+    reward, resumed = RandomReward(3), RandomReward(1)
+    assert draw(reward, 150) == whole[:150]
     torch.manual_seed(0)
     resumed.load_state_dict(reward.state_dict())
-    second = draw(reward, 50)
-    assert draw(resumed, 50) == second != first
-    assert first + second == draw(RandomReward(0), 100)
+    assert draw(resumed, 250) == draw(reward, 250) == whole[150:]
 
 
 def test_length_is_best_at_its_target_and_falls_alike_on_both_sides() -> None:
@@ -168,12 +129,9 @@ def test_length_is_best_at_its_target_and_falls_alike_on_both_sides() -> None:
         ("boxed", "it is \\boxed{7}.", False, 0),
         ("boxed", "it is 7.", True, 0),
         ("boxed", "it is \\boxed{}.", True, 0),
-        ("boxed", "it is \\boxed{7", True, 0),
         ("whole", "seven", True, 1),
-        ("whole", "seven", False, 0),
         ("whole", "...", True, 0),
         ("none", "Certainly!", True, 1),
-        ("none", "Certainly!", False, 0),
         ("none", "", True, 0),
     ],
 )

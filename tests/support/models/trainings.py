@@ -1,6 +1,5 @@
 """Trainings of a few steps on random-weight models, and the metrics that trackers must receive."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from plain_rewards import as_reward
 from transformers import TrainerState
+from verifiers import Tiny
 
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
@@ -21,8 +21,6 @@ from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from cme.training.trackers import TrackedRun, Tracking
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
 History = dict[str, list[float | None]]
 PROMPTS = [
     replace(prompt, answer=str(i)) if i % 3 == 0 else prompt  # a third of them have a gold answer

@@ -1,8 +1,16 @@
 """Verifiers with the random-weight models of the tests."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from cme.checkpoints import Checkpoint
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
+
+Tiny = Callable[..., Checkpoint]
+"""The fixture `tiny`."""
+Folder = Callable[..., Path]
+"""The fixture `tiny_folder`."""
 
 
 def make_verifier(
