@@ -49,10 +49,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m cme.scor
 def _score_file(options: argparse.Namespace) -> int:
     if options.out and options.out.exists() and options.out.samefile(options.file):
         raise BadOutputs(f"--out {options.out} is the input file: name another file")
-    if options.out and not options.out.parent.is_dir():
-        raise BadOutputs(f"--out: the folder {options.out.parent} does not exist: create it first")
-    if options.out and options.out.is_dir():
-        raise BadOutputs(f"--out {options.out} is a folder: name a file")
     with options.file.open("rb") as file:
         remedies = {
             options.prompt_field: "name the field with --prompt-field",
@@ -69,11 +65,11 @@ def _score_file(options: argparse.Namespace) -> int:
 
 def _check_writable(path: Path) -> None:
     """Raise OSError for a file that cannot be written. Leaves it as it is, and a pipe alone."""
-    if path.is_file():
-        path.open("a").close()
-    elif not path.exists():
+    if not path.exists():
         path.touch()
         path.unlink()
+    elif not path.is_fifo():
+        path.open("a").close()
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -86,24 +82,12 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     dtypes = ("float32", "bfloat16", "float16", "float64")
     add("--dtype", choices=dtypes, default="float32", help="data type of its weights; default: float32")
     add("--device", help="default: the GPU where there is one")
-    add(
-        "--batch-tokens",
-        type=_positive,
-        default=4096,
-        help="most tokens, with padding, of a forward pass; default: 4096",
-    )
-    add(
-        "--max-prompt-tokens",
-        type=_positive,
-        default=2048,
-        help="longer prompts lose their start; default: 2048",
-    )
-    add(
-        "--max-response-tokens",
-        type=_positive,
-        default=2048,
-        help="longer responses lose their end; default: 2048",
-    )
+    for name, default, text in (
+        ("batch", 4096, "most tokens, with padding, of a forward pass"),
+        ("max-prompt", 2048, "longer prompts lose their start"),
+        ("max-response", 2048, "longer responses lose their end"),
+    ):
+        add(f"--{name}-tokens", type=_positive, default=default, help=f"{text}; default: {default}")
     add("--prompt-field", default="instruction", help="the field of the prompt; default: instruction")
     add("--response-field", default="output", help="the field of the response; default: output")
     add("--end-of-turn", action="store_true", help="score the end-of-turn token behind every response")

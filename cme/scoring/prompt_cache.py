@@ -24,7 +24,10 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the prompts' keys and values on the first pass; later, return them joined with the responses'."""
+        """Store keys and values (B, heads, P, size) of the prompts on the first pass, and return them.
+
+        Later, return the prompts' joined with those of N responses (N, heads, R, size): (N, heads, P + R, size).
+        """
         if self.rows is None:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states, value_states

@@ -71,7 +71,7 @@ class Verifier:
         max_prompt_tokens: longer prompts lose their first tokens.
         max_response_tokens: longer responses lose their last tokens, the end-of-turn token with them.
 
-    Raises ValueError for a tokenizer without a chat template or without offsets (a slow one), and for limits below 1.
+    Raises ValueError for a tokenizer without a chat template or without offsets (a slow one).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -85,11 +85,6 @@ class Verifier:
         if not self.tokenizer.is_fast:
             raise ValueError(
                 f"the tokenizer of {name} is a slow one; a verifier needs a tokenizer with a tokenizer.json"
-            )
-        if min(self.max_prompt_tokens, self.max_response_tokens) < 1:
-            raise ValueError(
-                f"max_prompt_tokens={self.max_prompt_tokens} and max_response_tokens={self.max_response_tokens}; "
-                "both must be at least 1"
             )
         if self.tokenizer.chat_template is None:
             raise ValueError(f"the tokenizer of {name} has no chat template; set tokenizer.chat_template")

@@ -1,24 +1,18 @@
 """Scoring a file from the shell: the verifier's scores row by row, and one sentence about bad input."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from verifiers import make_verifier
+from verifiers import Folder, Tiny, make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.scoring import command_line
 from cme.scoring.verifier import Score
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
 Lines = Callable[..., list[dict[str, Any]]]
 ROWS: list[dict[str, Any]] = [
     {"instruction": "what is 3 plus 4?", "output": "7.", "generator": "a", "n": 1},
@@ -80,44 +74,24 @@ def test_rows_keep_their_fields_and_get_the_verifiers_values(
     }
 
 
-def test_options_reach_the_verifier(
-    tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, family: str
-) -> None:
+def test_options_reach_the_verifier(tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines) -> None:
     file = write(tmp_path / "in", [{"q": r["instruction"], "a": r["output"]} for r in ROWS])
-    named = ("--verifier", tiny_folder(family), "--prompt-field", "q", "--response-field", "a", file)
-    verifier = tiny(family)
-    plain = scored(*named, "--max-response-tokens", 5)
+    named = ("--verifier", tiny_folder("gemma"), "--prompt-field", "q", "--response-field", "a", file)
+    verifier = tiny("gemma")
+    cut = scored(*named, "--max-response-tokens", 5)
     ended = scored(*named, "--end-of-turn", "--entropy", "--batch-tokens", 1)
-    for row, one in zip(plain, expected(verifier, ROWS, most=5), strict=True):
+    for row, one in zip(cut, expected(verifier, ROWS, most=5), strict=True):
         assert row["cme"]["log_likelihood"] == pytest.approx(one.mean, abs=1e-5)
         assert row["cme"]["truncated"] == one.truncated and row["cme"]["tokens"] <= 5
-    assert any(row["cme"]["truncated"] for row in plain)
+    assert any(row["cme"]["truncated"] for row in cut)
     for row, one in zip(ended, expected(verifier, ROWS, end=True), strict=True):
         assert row["cme"]["log_likelihood"] == pytest.approx(one.mean, abs=1e-4)
         assert row["cme"]["entropy"] == pytest.approx(float(one.entropies.mean()), abs=1e-4)
         assert row["cme"]["tokens"] == one.tokens
     assert ended[2]["cme"]["tokens"] == 1, "an empty response whose turn ended has its end"
-    [short] = scored(
-        *named[:-1], write(tmp_path / "one", [{"q": "a b c d", "a": "fox"}]), "--max-prompt-tokens", 2
-    )
-    assert short["cme"]["truncated"]
-    half = scored(*named, "--dtype", "bfloat16", "--device", "cpu")
-    gap = [
-        a["cme"]["log_likelihood"] - b["cme"]["log_likelihood"]
-        for a, b in zip(half[3:], plain[3:], strict=True)
-    ]
-    assert all(gap)
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder in which nobody can create a file")
-def test_a_file_that_cannot_be_written_is_found_before_the_verifier_loads(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = write(tmp_path / "in", ROWS)
-    monkeypatch.setattr(command_line, "_load_verifier", pytest.fail)
-    assert command_line.main(["--verifier", "x", "--out", "/proc/scores.jsonl", str(file)]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and "/proc/scores.jsonl" in line
+    half = scored(*named, "--dtype", "bfloat16", "--device", "cpu", "--max-prompt-tokens", 2)
+    assert all(row["cme"]["truncated"] for row in half)
+    assert half[4]["cme"]["log_likelihood"] != ended[4]["cme"]["log_likelihood"]
 
 
 def test_summary_and_bar_go_to_standard_error(
@@ -162,38 +136,7 @@ def test_a_broken_verifier_gives_rows_a_reason(
     ]
 
 
-def test_lines_are_written_before_the_last_are_read(
-    tiny_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rows come through a pipe whose other end goes on only when the first chunk has been written."""
-    monkeypatch.setattr(command_line, "CHUNK", 2)
-    pipe, out = tmp_path / "pipe", tmp_path / "out.jsonl"
-    os.mkfifo(pipe)
-    lines = [json.dumps(row) + "\n" for row in ROWS]
-    seen: list[int] = []
-
-    def feed() -> None:
-        with pipe.open("w") as sink:
-            for start in (0, 2, 4):
-                sink.writelines(lines[start : start + 2])
-                sink.flush()
-                for _ in range(2000):
-                    done = len(out.read_text().splitlines()) if out.exists() else 0
-                    if done >= start + 2 or start == 4:
-                        break
-                    threading.Event().wait(0.01)
-                seen.append(done)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    assert command_line.main(["--verifier", str(tiny_folder("qwen")), "--out", str(out), str(pipe)]) == 0
-    feeder.join()
-    assert seen == [2, 4, 4]
-    assert len(out.read_text().splitlines()) == 5
-
-
-@pytest.mark.parametrize("form", ["lines", "list"])
-@pytest.mark.parametrize("good", [1, 2, 3])
+@pytest.mark.parametrize(("form", "good"), [("lines", 3), ("list", 2)])
 def test_rows_before_a_bad_one_are_written(
     tiny_folder: Folder,
     tmp_path: Path,
@@ -218,18 +161,11 @@ def test_nan_in_a_row_becomes_null(tiny_folder: Folder, tmp_path: Path, scored: 
 
 
 BAD_FILES: list[tuple[bytes, str, list[str]]] = [
-    (b"", "", []),
-    (b" \n\n", "", []),
     (b" [ ]\n", "", []),
     (b"\nhello\n", "line 2", ["JSON"]),
-    (b'{\n"instruction": "a"}', "line 1", ["JSON"]),
-    (b'[{"instruction": "a"', "", ["JSON"]),
     (b'{"instruction": "\xff", "output": "b"}', "line 1", ["JSON"]),
-    (b"7\n", "line 1", ["instruction", "output"]),
     (b'[\n"a"]', "row 1", ["instruction", "output"]),
     (b'{"instruction": "a", "response": "b"}', "line 1", ["'output'", "instruction, response", "--response-field"]),
-    (b"{}", "line 1", ["'instruction'", "--prompt-field"]),
-    (b'{"instruction": ["a"], "output": "b"}', "line 1", ["'instruction'", '["a"]']),
     (b'{"instruction": "a", "output": "\\ud83d"}', "line 1", ["'output'", "surrogate"]),
 ]  # fmt: skip
 
@@ -262,7 +198,8 @@ def test_files_that_cannot_be_used(
         ([tmp_path / "none"], f"error: {tmp_path / 'none'}: No such file or directory\n"),
         ([tmp_path], f"error: {tmp_path}: Is a directory\n"),
         (["--out", file, file], f"error: --out {file} is the input file"),
-        (["--out", folder / "x", file], f"error: --out: the folder {folder} "),
+        (["--out", folder / "x", file], f"error: {folder / 'x'}: No such file or directory\n"),
+        (["--out", tmp_path, file], f"error: {tmp_path}: Is a directory\n"),
     ):
         assert command_line.main(["--verifier", "any", *map(str, arguments)]) == 2
         assert capsys.readouterr().err.startswith(named)
@@ -276,21 +213,12 @@ def test_a_verifier_or_device_that_is_not_available(
     (tmp_path / "config.json").write_text("{}")
     for arguments, named in (
         (["--verifier", "no/such-model"], "no/such-model"),
-        (["--verifier", "package:nothing"], "package:nothing"),
-        (["--verifier", "miniature:nothing"], "must be one of"),
         (["--verifier", tmp_path], str(tmp_path)),
         (["--verifier", tiny_folder("qwen"), "--device", "nowhere"], "--device nowhere"),
     ):
         assert command_line.main([*map(str, arguments), str(file)]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and named in error
-
-
-@pytest.mark.parametrize("value", ["0", "-3", "many"])
-def test_limits_are_positive_numbers(capsys: pytest.CaptureFixture[str], value: str) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        command_line.main(["--verifier", "any", "--max-response-tokens", value, "in"])
-    assert value in capsys.readouterr().err
 
 
 def test_values_reach_the_verifiers_chat_template(
@@ -310,15 +238,12 @@ def test_values_reach_the_verifiers_chat_template(
     assert "enable_thinking=false" in capsys.readouterr().err
     off = ("--chat-template-kwargs", '{"enable_thinking": false}')
     assert scored("--verifier", folders[1], *off, file) == scored("--verifier", folders[0], file)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--chat-template-kwargs", "enable_thinking"), ("--max-response-tokens", "0")]
+)
+def test_values_of_options_are_checked(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        command_line.main(["--verifier", "any", "--chat-template-kwargs", "enable_thinking", "in"])
-    assert "enable_thinking is not a JSON object" in capsys.readouterr().err
-
-
-def test_from_the_shell(tiny_folder: Folder, tmp_path: Path) -> None:
-    file = write(tmp_path / "in", ROWS)
-    options = ["--verifier", str(tiny_folder("qwen"))]
-    command = [sys.executable, "-m", "cme.scoring.command_line", *options, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == [r["output"] for r in ROWS]
-    assert "4 rows scored, 1 unscored" in done.stderr
+        command_line.main(["--verifier", "any", option, value, "in"])
+    assert f"{value} is not a" in capsys.readouterr().err

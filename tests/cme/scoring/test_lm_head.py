@@ -94,12 +94,6 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
     assert normalizers.tolist() == pytest.approx(logits.exp().sum(-1).log().tolist(), abs=1e-5)
 
 
-def test_no_rows_give_no_values() -> None:
-    hidden, targets = torch.empty(0, D), torch.empty(0, dtype=torch.long)
-    scores = LMHead(model()).score(hidden, targets, entropy=True, certainty=True)
-    assert [part.shape for part in scores] == [(0,)] * 4
-
-
 @pytest.mark.parametrize("certainty", [False, True])
 @pytest.mark.parametrize("entropy", [False, True])
 @torch.no_grad()

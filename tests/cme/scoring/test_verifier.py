@@ -1,6 +1,5 @@
 """The verifier: its own template and tokens, truncation, ends of turn, and responses without a score."""
 
-from collections.abc import Callable
 from typing import Any
 
 import naive
@@ -9,14 +8,13 @@ import tokenizers as tk
 import torch
 from tokenizers import models
 from transformers import PreTrainedTokenizerFast
-from verifiers import make_verifier
+from verifiers import Tiny, make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.scoring import alignment
 from cme.scoring.verifier import Score
 
-Tiny = Callable[..., Checkpoint]
 PROMPT, RESPONSE = "what color is the fox?", "the fox is red and lives in the forest."
 
 
@@ -53,14 +51,9 @@ def test_prompts_lose_their_start_and_responses_their_end(tiny: Tiny, family: st
     expected = naive.score_ids(checkpoint.model, head, tail[:3])
     assert short_response.mean == pytest.approx(expected.mean, abs=1e-4)
     assert (short_response.tokens, short_response.ended, len(short_response.offsets)) == (3, False, 3)
-
-
-@pytest.mark.parametrize(("room", "truncated"), [(0, True), (1, False)])
-def test_the_end_of_turn_counts_towards_the_limit(tiny: Tiny, room: int, truncated: bool) -> None:
-    checkpoint = tiny("qwen")
-    words = len(chat.response_ids(checkpoint.tokenizer, RESPONSE))
-    score = score_one(checkpoint, end=True, max_response_tokens=words + room)
-    assert (score.tokens, score.truncated) == (words + room, truncated)
+    for room, truncated in ((0, True), (1, False)):  # the end of turn counts
+        score = score_one(checkpoint, end=True, max_response_tokens=len(tail) + room)
+        assert (score.tokens, score.truncated) == (len(tail) + room, truncated)
 
 
 def test_a_response_that_spells_out_a_control_token_is_scored_as_text(tiny: Tiny, family: str) -> None:
@@ -108,12 +101,6 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tiny: Tiny, change: 
         tokenizer.chat_template = None
     with pytest.raises(ValueError, match=f"{name}.*{complaint}"):
         make_verifier(Checkpoint("", checkpoint.model, tokenizer))
-
-
-@pytest.mark.parametrize("limit", ["max_prompt_tokens", "max_response_tokens"])
-def test_a_limit_below_one_is_refused(tiny: Tiny, limit: str) -> None:
-    with pytest.raises(ValueError, match=f"{limit}=0"):
-        make_verifier(tiny("qwen"), **{limit: 0})
 
 
 @pytest.mark.parametrize("end", [False, True])
