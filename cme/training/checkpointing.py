@@ -98,7 +98,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         saved = torch.load(last / self._parts_file(), weights_only=True)
         for name in self.parts.keys() & saved["parts"].keys():
             self.parts[name].load_state_dict(saved["parts"][name])
-        trl_internals.restore_counters(self.trainer, saved["counters"])
+        vars(self.trainer).update(saved["counters"])
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Check the disk before the first step rather than at the first checkpoint, and answer a signal."""

@@ -49,13 +49,12 @@ def train_distillation(
     Raises TrainingFailed for a loss or gradient that is not finite, Interrupted for a signal, Unavailable where the
     disk is full, and ValueError for models with vocabularies of different sizes.
     """
-    config = job.arguments(DistillationConfig, {**settings, "logging_nan_inf_filter": False})
     trainer = MonitoredDistillationTrainer(
         monitors=monitors,
         model=start.model,
         teacher_model=verifier.model.requires_grad_(False),
         processing_class=start.tokenizer,
-        args=config,
+        args=job.arguments(DistillationConfig, settings),
         train_dataset=Dataset.from_list([{"prompt": p.conversation} for p in prompts]),
         peft_config=job.adapters(),
     )

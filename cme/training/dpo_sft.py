@@ -31,12 +31,8 @@ class SampledMonitoring(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self, monitors: Monitors, prompts: Sequence[Prompt], count: int, max_new_tokens: int
     ) -> None:
-        self.monitors, self.prompts, self.count, self.max_new_tokens = (
-            monitors,
-            prompts,
-            count,
-            max_new_tokens,
-        )
+        self.monitors, self.prompts = monitors, prompts
+        self.count, self.max_new_tokens = count, max_new_tokens
 
     def bind(self, trainer: Trainer, seed: int) -> None:
         """Receive the trainer that holds the policy, and the seed of the draws."""
@@ -101,7 +97,7 @@ def train_dpo(
     Raises ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradient that
     is not finite, Interrupted for a signal, Unavailable where the disk is full.
     """
-    config = job.arguments(DPOConfig, {**settings, "logging_nan_inf_filter": False})
+    config = job.arguments(DPOConfig, settings)
     rows = []
     for preference in preferences:
         prompt_ids = chat.prompt_ids(start.tokenizer, preference.prompt.conversation)
@@ -137,7 +133,7 @@ def train_sft(
     """
     limit = settings["max_length"]
     # the rows are cut here, so TRL need not cut them
-    config = job.arguments(SFTConfig, {**settings, "logging_nan_inf_filter": False, "max_length": None})
+    config = job.arguments(SFTConfig, {**settings, "max_length": None})
     rows = []
     for prompt, generation in zip(prompts, responses, strict=True):
         prompt_ids = chat.prompt_ids(start.tokenizer, prompt.conversation)

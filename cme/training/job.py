@@ -75,6 +75,7 @@ class TrainingJob:
             gradient_checkpointing=on_gpu,
             use_cpu=not on_gpu,
             logging_steps=1,
+            logging_nan_inf_filter=False,
             save_strategy="no",
             report_to=[],
             ddp_timeout=int(distributed.STEP_TIMEOUT.total_seconds()),

@@ -3,9 +3,7 @@
 Every tracker gets the same metrics under the same names: the columns of the record's history after the prefix
 `train/`. A tracker that fails does not end the training; it receives the missed steps later.
 
-The integrations of transformers (`report_to`) and accelerate are not used, since several trainings share a process
-here, one after the other: those integrations log into whatever W&B or MLflow run the process has open, also that of a
-failed training, name their metrics otherwise, and know no resumed MLflow run.
+docs/tracking.md says why this does not use `report_to` of transformers.
 """
 
 import os

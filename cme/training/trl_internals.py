@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -22,7 +22,7 @@ from cme.scoring.batches import Ids, plan_batches
 from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
 from cme.scoring.prompt_cache import PromptCache
-from cme.training.advantages import sequence_advantages, token_advantages
+from cme.training.advantages import group_advantages
 from cme.training.history import StepClock
 from cme.training.monitors import Monitors
 
@@ -81,12 +81,13 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
         if filters or not can_repeat_prompts(self.model):
             by_trl = super()._generate_single_turn  # it pads the prompts of a call on the left
-
-            def respond(rows: list[int]) -> list[list[int]]:
-                responses: list[list[int]] = by_trl([prompt_ids[i] for i in rows], *others)[0]
-                return responses
-
-            return respond_in_groups(respond, self.model, prompt_ids, self.max_completion_length), None
+            responses = respond_in_groups(
+                lambda rows: by_trl([prompt_ids[i] for i in rows], *others)[0],
+                self.model,
+                prompt_ids,
+                self.max_completion_length,
+            )
+            return responses, None
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -205,29 +206,28 @@ class AdvantageTrainer(SupportsTokenRewards, PromptTrainer):
 
     def _advantages(self, batch: Mapping[str, Any], rows: int) -> torch.Tensor:
         """Advantages of this process's rows, (rows,) or (rows, T); a group may span processes."""
-        reward = self.checked.reward
-        group, scale = self.num_generations, self.args.scale_rewards == "group"
-        if reward.granularity == "token":
+        reward, by_token = self.checked.reward, self.checked.reward.granularity == "token"
+        if by_token:
             width = batch["completion_mask"].shape[1]
             padded = torch.full((rows, width), float("nan"))
             for row, token_values in zip(padded, reward.token_values, strict=True):
                 row[: len(token_values)] = token_values
-            values = self._gather(padded)
-            advantages = token_advantages(
-                values, group, reward.normalize, floor=reward.std_floor, scale=scale
-            )[:, :width]  # another process's completions may be longer
         else:
-            rewards = [float("nan") if v is None else v for v in self.checked.values]
-            values = self._gather(torch.tensor(rewards)[:, None])[:, 0]
-            advantages = sequence_advantages(values, group, floor=reward.std_floor, scale=scale)
+            padded = torch.tensor([[float("nan") if v is None else v] for v in self.checked.values])
+        padded = padded.to(self.accelerator.device)
+        # another process's completions may be longer
+        padded = self.accelerator.pad_across_processes(padded, dim=1, pad_index=float("nan"))
+        values: torch.Tensor = self.accelerator.gather(padded)
+        advantages = group_advantages(
+            values,
+            self.num_generations,
+            reward.normalize,
+            floor=reward.std_floor,
+            scale=self.args.scale_rewards == "group",
+        )
         first = self.accelerator.process_index * rows
-        return advantages[first : first + rows]
-
-    def _gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows (B, T) of all processes in order, NaN where another process's rows are longer."""
-        rows = rows.to(self.accelerator.device)
-        padded = self.accelerator.pad_across_processes(rows, dim=1, pad_index=float("nan"))
-        return cast("torch.Tensor", self.accelerator.gather(padded))
+        own = advantages[first : first + rows]
+        return own[:, :width] if by_token else own[:, 0]
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
@@ -293,11 +293,6 @@ def counters(trainer: Trainer) -> dict[str, int]:
     """TRL's counters, which its checkpoints lack: passes of GRPO, and trained tokens."""
     names = ("_step", "_total_train_tokens") if isinstance(trainer, GRPOTrainer) else ("_total_train_tokens",)
     return {name: vars(trainer)[name] for name in names}
-
-
-def restore_counters(trainer: Trainer, saved: Mapping[str, int]) -> None:
-    """Restore what `counters` returned."""
-    vars(trainer).update(saved)
 
 
 def has_buffered_completions(trainer: Trainer) -> bool:

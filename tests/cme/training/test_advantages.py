@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from naive import standardize
 from trl.trainer.utils import nanstd
 
-from cme.training.advantages import sequence_advantages, token_advantages
+from cme.training.advantages import group_advantages
 
 NAN = math.nan
 EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)
@@ -44,7 +44,7 @@ def test_sequence_advantages_are_trls(case: tuple[list[float], int], scale: bool
     centred = r - torch.nanmean(r, dim=1, keepdim=True)
     trl = centred / (nanstd(r, dim=1)[:, None] + 1e-4) if scale else centred
     expected = torch.nan_to_num(trl.view(-1), nan=0.0)
-    found = sequence_advantages(r.view(-1), group, floor=0.0, scale=scale)
+    found = group_advantages(r.view(-1, 1), group, floor=0.0, scale=scale)[:, 0]
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-4)
 
 
@@ -60,7 +60,7 @@ def test_token_advantages_equal_the_loop(
         columns = [t] if normalize == "position" else range(width)
         compared = [rows[j][s] for j in range(start, start + group) for s in columns]
         expected[i][t] = standardize(compared, rows[i][t], floor, scale)
-    found = token_advantages(
+    found = group_advantages(
         torch.tensor(rows, dtype=torch.float64), group, normalize, floor=floor, scale=scale
     )
     assert found.shape == (len(rows), width)
@@ -68,31 +68,11 @@ def test_token_advantages_equal_the_loop(
         assert row == pytest.approx(other, abs=1e-9)
 
 
-@given(case=rewards(), width=st.integers(1, 4), floor=FLOOR, scale=st.booleans())
-def test_constant_rows_have_the_sequence_advantages(
-    case: tuple[list[float], int], width: int, floor: float, scale: bool
-) -> None:
-    r, group = torch.tensor(case[0], dtype=torch.float64), case[1]
-    found = token_advantages(r[:, None].repeat(1, width), group, "position", floor=floor, scale=scale)
-    expected = sequence_advantages(r, group, floor=floor, scale=scale)
-    assert torch.allclose(found, expected[:, None].expand_as(found), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("floor", "divisor"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (3.0, 3.0)])
-def test_the_floor_is_the_smallest_divisor(floor: float, divisor: float) -> None:
-    r = torch.tensor([1.0, 2.0, 3.0])
-    found = sequence_advantages(r, 3, floor=floor, scale=True)
-    assert found.tolist() == pytest.approx([-1 / (divisor + 1e-4), 0, 1 / (divisor + 1e-4)])
-    assert sequence_advantages(r, 3, floor=floor, scale=False).tolist() == [-1, 0, 1], (
-        "without scaling nothing divides"
-    )
-
-
 @pytest.mark.parametrize("scale", [True, False])
 def test_an_infinite_value_affects_no_other(scale: bool) -> None:
     values = torch.tensor([[1.0, -math.inf], [2.0, -1.0], [3.0, -2.0]])
     without = values.clone()
     without[0, 1] = math.nan
-    found = token_advantages(values, 3, "position", floor=0.0, scale=scale)
+    found = group_advantages(values, 3, "position", floor=0.0, scale=scale)
     assert found[0, 1] == 0
-    assert torch.equal(found, token_advantages(without, 3, "position", floor=0.0, scale=scale))
+    assert torch.equal(found, group_advantages(without, 3, "position", floor=0.0, scale=scale))

@@ -1,6 +1,5 @@
 """On-policy distillation against whole logits that are computed here, one response at a time."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import PROMPTS, Folder, Tiny, other_weights
+from trainings import PROMPTS, other_weights
+from verifiers import Folder, Tiny
 
-from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
-from cme.models.generation import generate
 from cme.training.distillation import check_tokenizers, train_distillation
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
@@ -87,17 +85,15 @@ def check_losses(start: Make, verifier: Checkpoint, folder: Path, **changes: Any
     return steps
 
 
-@pytest.mark.parametrize(("beta", "temperature"), [(1.0, 1.0), (0.0, 1.0), (0.5, 1.0), (1.0, 0.7)])
+@pytest.mark.parametrize(
+    ("family", "beta", "temperature"),
+    [("qwen", 1.0, 1.0), ("llama", 0.0, 1.0), ("gemma", 0.5, 1.0), ("olmo", 1.0, 0.7)],
+)
 def test_the_loss_is_the_mean_divergence_on_the_policys_own_tokens(
-    tiny: Tiny, tmp_path: Path, beta: float, temperature: float
+    tiny: Tiny, tmp_path: Path, family: str, beta: float, temperature: float
 ) -> None:
-    start = partial(tiny, "qwen")
-    check_losses(start, other_weights(start()), tmp_path, beta=beta, temperature=temperature)
-
-
-def test_the_loss_of_each_architecture(tiny: Tiny, tmp_path: Path, family: str) -> None:
     start = partial(tiny, family)
-    check_losses(start, other_weights(start()), tmp_path, max_steps=1)
+    check_losses(start, other_weights(start()), tmp_path, beta=beta, temperature=temperature)
 
 
 def test_the_loss_of_responses_of_several_lengths(tmp_path: Path) -> None:
@@ -116,38 +112,6 @@ def test_every_step_trains_on_samples_of_the_present_policy(tiny: Tiny, tmp_path
     assert abs(result.history["kl"][-1] or 0) > 0.1
     assert "quality" in result.history and "reward" not in result.history
     assert result.stopped is None and result.changed
-
-
-def test_a_loss_that_is_not_finite_fails(tiny: Tiny, tmp_path: Path) -> None:
-    broken = tiny("qwen")
-    with torch.no_grad():
-        broken.model.get_output_embeddings().weight[5] = math.nan
-    monitors, job = Monitors(tiny("qwen"), None, None), TrainingJob(0, tmp_path, quiet=True)
-    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer\.learning_rate"):
-        train_distillation(tiny("qwen"), broken, PROMPTS, monitors, SETTINGS, job)
-
-
-def test_a_verifier_of_the_same_family_raises_the_quality(tmp_path: Path) -> None:
-    def quality(checkpoint: Checkpoint) -> float:
-        prompts = world.sample_prompts("tune", 48, seed=0)
-        answers = generate(checkpoint.model, checkpoint.tokenizer, prompts, max_new_tokens=32, batch_size=48)
-        graded = zip(prompts, answers, strict=True)
-        return sum(world.grade(p, a.response, bool(a.finished)).quality for p, a in graded) / len(prompts)
-
-    start, verifier = "miniature:qwen-1/sft", "miniature:qwen-1/verifier"
-    policy = load(start)
-    before = quality(policy)
-    sizes = {
-        "max_steps": 12,
-        "per_device_train_batch_size": 32,
-        "max_completion_length": 32,
-        "learning_rate": 3e-4,
-    }
-    prompts = world.load_prompts("train", 96, 0)
-    job, monitors = TrainingJob(0, tmp_path, quiet=True), Monitors(load(start), None, world.grade, every=100)
-    history = train_distillation(policy, load(verifier), prompts, monitors, SETTINGS | sizes, job).history
-    assert (history["loss"][-1] or 1) < 0.6 * (history["loss"][0] or 0)
-    assert quality(policy) > before + 0.05
 
 
 @pytest.mark.parametrize(
@@ -174,7 +138,5 @@ def test_heads_of_other_sizes_are_refused(tiny: Tiny, tiny_folder: Folder, tmp_p
         check_tokenizers(str(tiny_folder("qwen")), str(tmp_path), PROMPTS)
 
 
-@pytest.mark.parametrize("family", ["qwen", "gemma", "llama", "olmo"])
-@pytest.mark.parametrize("regime", ["sft", "instruct"])
-def test_a_verifier_of_the_same_family_is_accepted(family: str, regime: str) -> None:
-    check_tokenizers(f"miniature:{family}-1/{regime}", f"miniature:{family}-1/verifier", PROMPTS)
+def test_a_verifier_of_the_same_family_is_accepted(family: str) -> None:
+    check_tokenizers(f"miniature:{family}-1/sft", f"miniature:{family}-1/verifier", PROMPTS)

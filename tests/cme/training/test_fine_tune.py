@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from verifiers import Tiny
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint, check_available, commit, load
@@ -17,7 +18,6 @@ from cme.models import chat, fine_tuned, packages
 from cme.models.fine_tuned import Recipe
 from cme.training import fine_tune
 
-Tiny = Callable[..., Checkpoint]
 PAIRS = [("what is 0 plus 5?", "5."), ("fox and bell: who sees?", "the fox sees the bell."), ("bell?", "12.")]
 RECIPE = Recipe("tiny", epochs=2, batch=2, learning_rate=1e-2, seed=0, minutes=1)
 
@@ -66,18 +66,6 @@ def test_the_loss_is_that_of_the_answers_tokens_and_falls(
     assert mean_loss(load("tuned:tiny")) < before - 0.5
 
 
-def test_the_learning_rate_falls_linearly(recipe: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    rates, step = [], torch.optim.AdamW.step
-
-    def recorded(self: torch.optim.AdamW) -> None:
-        rates.append(self.param_groups[0]["lr"])
-        step(self)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
-    fine_tune.build("tiny")
-    assert rates == pytest.approx([1e-2, 0.75e-2, 0.5e-2, 0.25e-2])  # two epochs of two batches
-
-
 def test_a_build_is_deterministic_and_done_once(recipe: object, monkeypatch: pytest.MonkeyPatch) -> None:
     fine_tune.build("tiny")
     first, sha256 = fine_tuned.folder("tiny"), fine_tuned.facts("tiny")["sha256"]
@@ -92,19 +80,18 @@ def test_a_build_is_deterministic_and_done_once(recipe: object, monkeypatch: pyt
     fine_tune.build("tiny")  # there already
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"epochs": 1}, {"seed": 1}])
-def test_another_recipe_has_another_place(recipe: Callable[[Recipe], None], change: dict[str, float]) -> None:
-    before = fine_tuned.folder("tiny")
+def test_another_recipe_or_other_answers_have_another_place(recipe: Callable[[Recipe], None]) -> None:
+    places = [fine_tuned.folder("tiny")]
     recipe(dataclasses.replace(RECIPE, minutes=2))
-    assert fine_tuned.folder("tiny") == before
-    recipe(dataclasses.replace(RECIPE, **change))
-    assert fine_tuned.folder("tiny") != before
-
-
-def test_other_answers_are_another_place(recipe: object) -> None:
-    before, file = fine_tuned.folder("tiny"), fine_tuned.ANSWERS / "tiny.jsonl"
+    assert fine_tuned.folder("tiny") == places[0]
+    for change in ({"learning_rate": 1e-3}, {"epochs": 1}, {"seed": 1}):
+        recipe(dataclasses.replace(RECIPE, **change))
+        places.append(fine_tuned.folder("tiny"))
+    recipe(RECIPE)
+    file = fine_tuned.ANSWERS / "tiny.jsonl"
     file.write_text(file.read_text().replace("12.", "13."))
-    assert fine_tuned.folder("tiny") != before
+    places.append(fine_tuned.folder("tiny"))
+    assert len(set(places)) == 5
 
 
 def test_one_that_is_not_built_is_a_sentence_with_the_command(recipe: object) -> None:

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from naive import score_ids, standardize
-from trainings import Folder, Tiny, rows_of, run_grpo
+from naive import standardize
+from trainings import rows_of, run_grpo
+from verifiers import Tiny
 
 from cme.checkpoints import Checkpoint
-from cme.rewards import CrossModelEntropy, Reward
+from cme.rewards import Reward
 from cme.rewards.base import Normalize
 from cme.rewards.checked_reward import CheckedReward
-from cme.scoring.policy import PolicyScorer, UntrainedPolicy
 from cme.training import advantages, grpo
 from cme.training.job import TrainingJob
-from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
+from cme.training.trl_internals import AdvantageTrainer
 
 NAN = math.nan
 GROUP = 4
@@ -208,55 +208,6 @@ def test_a_floor_under_the_deviation_of_scalar_rewards(tiny: Tiny, tmp_path: Pat
     assert seen.scored[0]["advantages"].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("settings", "plain"),
-    [
-        ({}, True),
-        ({"metric": "perplexity", "clip": [-99.0, 0.0]}, True),
-        ({"std_floor": 0.1}, False),
-        ({"granularity": "token"}, False),
-    ],
-)
-def test_trls_trainer_is_used_unless_advantages_are_ours(
-    tiny: Tiny,
-    tiny_folder: Folder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, Any],
-    plain: bool,
-) -> None:
-    kinds: list[type] = []
-    monkeypatch.setattr(CrossModelEntropy, "bind", lambda self, trainer: kinds.append(type(trainer)))
-    reward = CrossModelEntropy(str(tiny_folder("llama")), **settings)
-    if not plain:
-        reward._policy = PolicyScorer(UntrainedPolicy(tiny("qwen").tokenizer, tiny("qwen").model))
-    run(tiny("qwen"), tiny("qwen"), tmp_path, reward)
-    assert kinds == [PromptTrainer if plain else AdvantageTrainer]
-
-
-def test_a_verifiers_log_likelihoods_become_advantages(
-    tiny: Tiny, stopping: Tiny, tiny_folder: Folder, tmp_path: Path, seen: Seen
-) -> None:
-    """End to end with the real reward: each row has the verifier's log-likelihood of its text, then centred."""
-    settings = {"granularity": "token", "alignment": "sum", "normalize": "sequence"}
-    reward = CrossModelEntropy(str(tiny_folder("llama")), score_end_of_turn=True, **settings)
-    run(stopping("llama"), stopping("llama"), tmp_path, reward, scale_rewards="none")
-    [scored] = seen.scored
-    verifier, rows, end = tiny("llama"), rows_of(scored, "completion"), tiny("llama").tokenizer.eos_token_id
-    values = [found.tolist() for found in reward.token_values]
-    assert {row[-1] == end for row in rows} == {True, False}
-    for prompt, row, found in zip(rows_of(scored, "prompt"), rows, values, strict=True):
-        text = verifier.tokenizer.decode(row, skip_special_tokens=True)
-        ids = verifier.tokenizer(text, add_special_tokens=False)["input_ids"] + [end] * (row[-1] == end)
-        total = score_ids(verifier.model, prompt, ids).total
-        assert len(found) == len(row) and sum(found) == pytest.approx(total, rel=1e-4)
-    for i, row in enumerate(values):
-        group = [v for other in values[i - i % GROUP : i - i % GROUP + GROUP] for v in other]
-        expected = [standardize(group, v, 0.0, False) for v in row]
-        assert scored["advantages"][i][: len(row)].tolist() == pytest.approx(expected, abs=1e-4)
-        assert not scored["advantages"][i][len(row) :].any()
-
-
 def test_one_scale_for_the_whole_batch_is_refused(tiny: Tiny, tmp_path: Path, seen: Seen) -> None:
     with pytest.raises(ValueError, match="scale_rewards=batch"):
         run(tiny("qwen"), tiny("qwen"), tmp_path, Fake(), scale_rewards="batch")
@@ -289,5 +240,5 @@ def test_completions_of_another_process_may_be_longer(tiny: Tiny, tmp_path: Path
     both = torch.cat([torch.nn.functional.pad(mine, (0, 2), value=float("nan")), theirs])
     assert found.shape == (2, 2)
     assert torch.allclose(
-        found, advantages.token_advantages(both, 4, "position", floor=0.0, scale=True)[:2, :2]
+        found, advantages.group_advantages(both, 4, "position", floor=0.0, scale=True)[:2, :2]
     )

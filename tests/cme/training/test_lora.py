@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import PROMPTS, Tiny, run_grpo
+from trainings import PROMPTS, run_grpo
 from transformers import TrainerCallback
 from trl import GRPOTrainer
+from verifiers import Tiny
 
 from cme.checkpoints import Checkpoint, load
 from cme.models.generation import generate_ids
 from cme.records import Generation, Preference
 from cme.training import dpo_sft
-from cme.training import job as training
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
@@ -124,14 +124,3 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
             dpo_sft.train_sft(tiny("qwen"), PROMPTS, responses, watch, settings | more, job)
         assert look.trainable and all("lora_" in weight for weight in look.trainable)
         assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers
-
-
-def test_out_of_memory_while_merging_is_not_reported_as_a_full_disk(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(training, "deepcopy", full)
-    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
-        grpo(tiny("qwen"), tiny("qwen"), tmp_path, Look())

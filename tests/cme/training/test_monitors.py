@@ -1,20 +1,18 @@
 """What every run measures: repetition, KL from the untrained model, quality and the held-out likelihood."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from naive import score_ids
-from verifiers import make_verifier
+from verifiers import Tiny, make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.records import Grade
 from cme.training.monitors import Monitors, repetition
 
-Tiny = Callable[..., Checkpoint]
 PROMPTS = ["what is 3 plus 4?", "name two animals."]
 
 
@@ -22,12 +20,9 @@ PROMPTS = ["what is 3 plus 4?", "name two animals."]
     ("text", "share"),
     [
         ("", 0.0),
-        ("fox", 0.0),
         ("fox fox", 0.0),  # one bigram
         ("fox fox fox", 0.5),  # two bigrams, the second repeats
         ("the fox, the FOX.", 1 / 3),  # the fox | fox the | the fox
-        ("a b c d", 0.0),
-        ("a b a b a", 0.5),
     ],
 )
 def test_repetition(text: str, share: float) -> None:
@@ -99,19 +94,7 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     }
 
 
-def test_responses_that_heldout_cannot_score_are_left_out(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy, heldout = tiny("qwen"), make_verifier(tiny("olmo"))
-    score = heldout.score  # without ends of turn an empty response has no score
-    monkeypatch.setattr(heldout, "score", lambda p, r, ended: score(p, r, [False] * len(ended)))
-    monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
-    [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
-    assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)
-    assert "heldout" not in measure(monitors, policy, ["", ""])
-
-
-@pytest.mark.parametrize(("step", "measured"), [(0, True), (1, False), (4, False), (5, True), (9, True)])
+@pytest.mark.parametrize(("step", "measured"), [(4, False), (5, True), (9, True)])
 def test_forward_passes_are_measured_every_few_steps_and_at_the_last(
     tiny: Tiny, step: int, measured: bool
 ) -> None:

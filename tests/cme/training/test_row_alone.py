@@ -8,8 +8,8 @@ import pytest
 import torch
 from architectures import SHORT, alone, greedy, random_model
 from datasets import Dataset
-from trainings import Tiny
 from trl import GRPOConfig, GRPOTrainer
+from verifiers import Tiny
 
 from cme.models.architecture import padding_shifts_positions
 from cme.training.history import StepClock

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import SHOWN, Tiny, dpo, expected, fail_on_warning, grpo, run_in, state
+from trainings import SHOWN, dpo, expected, fail_on_warning, grpo, run_in, state
 from transformers import TrainerControl
+from verifiers import Tiny
 
 from cme import Unavailable
 from cme.training.trackers import Tracking, check_tracker

@@ -11,7 +11,7 @@ from cme import checkpoints
 from cme.miniature import arithmetic
 from cme.rewards import Reward
 from cme.scoring.policy import UntrainedPolicy
-from cme.training.advantages import sequence_advantages, token_advantages
+from cme.training.advantages import group_advantages
 from experiments.config import composition
 from experiments.config.composition import CONF
 from experiments.config.runs import Run
@@ -98,8 +98,8 @@ MAY_IGNORE = {
     "cme_length": {"num_generations"},
     "cme_ema": {"decay"},
 }
-"""Options that change values of CME here, but not their order (tests/cme/rewards/test_rank.py follows them), the size
-of groups, for which a plain sum has no use, and the decay of an average that moves with the first step
+"""Options that change values of CME here, but not their order (tests/cme/rewards/test_group_rewards.py follows them),
+the size of groups, for which a plain sum has no use, and the decay of an average that moves with the first step
 (tests/cme/rewards/test_moving_average.py)."""
 DENSE, SEVERAL = {"granularity": "token"}, {"verifier": [GEMMA, LLAMA]}
 BLENDED, EMBEDDED = {"span": "blended"}, {"answers": "none"}
@@ -147,10 +147,10 @@ def observe(reward: Reward, policy: UntrainedPolicy) -> list[list[float]]:
     )
     rewards = torch.tensor([float("nan") if v is None else v for v in values])
     if reward.granularity == "sequence":
-        advantages = sequence_advantages(rewards, GROUP, floor=reward.std_floor, scale=True)
+        advantages = group_advantages(rewards[:, None], GROUP, floor=reward.std_floor, scale=True)[:, 0]
         return [rewards.tolist(), advantages.tolist()]
     padded = torch.nn.utils.rnn.pad_sequence(list(reward.token_values), True, float("nan"))
-    by_token = token_advantages(padded, GROUP, reward.normalize, floor=reward.std_floor, scale=True)
+    by_token = group_advantages(padded, GROUP, reward.normalize, floor=reward.std_floor, scale=True)
     return [rewards.tolist(), padded.flatten().tolist(), by_token.flatten().tolist()]
 
 
