@@ -10,7 +10,6 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,8 +24,6 @@ from cme.grading.constraints import ConstrainedPrompt, loosely_met, strictly_met
 from cme.runtime.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lm_eval.tasks import TaskManager
 
 OWN_TASKS_FOLDER = Path(str(files("cme.data"))) / "tasks"
@@ -132,19 +129,18 @@ def measure(
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
             return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
 
-    with _quiet():
-        model = (ChatModel if chat_template else HFLM)(
-            pretrained=checkpoint.model, tokenizer=checkpoint.tokenizer, batch_size=batch_size
-        )
-        results = simple_evaluate(
-            model,
-            tasks=list(tasks),
-            limit=limit,
-            apply_chat_template=chat_template,
-            task_manager=manager,
-            log_samples=True,
-            bootstrap_iters=1000,
-        )
+    model = (ChatModel if chat_template else HFLM)(
+        pretrained=checkpoint.model, tokenizer=checkpoint.tokenizer, batch_size=batch_size
+    )
+    results = simple_evaluate(
+        model,
+        tasks=list(tasks),
+        limit=limit,
+        apply_chat_template=chat_template,
+        task_manager=manager,
+        log_samples=True,
+        bootstrap_iters=1000,
+    )
     return [score for task in tasks for score in _scores(task, results)]
 
 
@@ -156,20 +152,8 @@ def _manager(tasks: Sequence[str]) -> "TaskManager":
 def _index(*, with_lm_evals: bool) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
-    with _quiet():
-        return TaskManager(include_path=str(OWN_TASKS_FOLDER), include_defaults=with_lm_evals)
-
-
-@contextmanager
-def _quiet() -> "Iterator[None]":
-    """Log only lm-eval's errors within the block."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return TaskManager(include_path=str(OWN_TASKS_FOLDER), include_defaults=with_lm_evals)
 
 
 def _scores(task: str, results: Mapping[str, Any]) -> list[Score]:

@@ -1,14 +1,13 @@
 """Best-of-n: which response is chosen, and how the reward is called."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from plain_rewards import FunctionReward
+from verifiers import Tiny
 
 from cme import TrainingFailed
-from cme.checkpoints import Checkpoint
 from cme.evaluation.best_of_n import Sample, best_response, sample_with_rewards
 from cme.miniature import world
 from cme.models import chat
@@ -16,7 +15,6 @@ from cme.records import Generation
 from cme.rewards import TokenEntropy
 from cme.scoring.token_scorer import TokenScorer
 
-Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 6, 0)
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 6, "batch_size": 5}
 
@@ -37,14 +35,6 @@ def group(*rewards: float | None) -> list[Sample]:
 )
 def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen: int) -> None:
     assert best_response(group(*rewards)).response == f"response {chosen}"
-
-
-def test_an_asynchronous_reward_is_awaited(tiny: Tiny) -> None:
-    async def reward(prompts: Any, *_: Any, **__: Any) -> list[float | None]:
-        return [1.5] * len(prompts)
-
-    [group] = sample_with_rewards(tiny("qwen"), PROMPTS[:1], FunctionReward(reward), 2, seed=0, **SAMPLING)
-    assert [sample.reward for sample in group] == [1.5, 1.5]
 
 
 def test_the_reward_is_called_as_in_training(tiny: Tiny) -> None:

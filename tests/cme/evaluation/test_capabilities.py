@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from samples import all_prompts
 from scripted import forced, logits_of, published_copy
+from verifiers import Tiny
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint, load
@@ -22,7 +23,6 @@ from cme.data import instructions, tasks
 from cme.evaluation import capabilities
 from cme.miniature import world
 
-Tiny = Callable[..., Checkpoint]
 ATTRIBUTES = {"is": "color", "lives": "home", "eats": "food"}
 
 
@@ -123,17 +123,6 @@ def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.Monke
     [score] = capabilities.measure(tiny("qwen"), ["world_steps"], chat_template=False, limit=4, batch_size=4)
     assert score.items is not None and score.items[0] == 1.0
     assert score.items[2:] == [0.0, 0.0]
-
-
-def test_the_chat_template_is_optional(tiny: Tiny) -> None:
-    checkpoint = tiny("qwen")
-    [plain], [chatty] = (
-        capabilities.measure(checkpoint, ["world_sums"], chat_template=chat, limit=None, batch_size=64)
-        for chat in (False, True)
-    )
-    assert plain.items != chatty.items
-    again = capabilities.measure(checkpoint, ["world_sums"], chat_template=True, limit=None, batch_size=64)
-    assert again == [chatty]
 
 
 def test_no_field_of_the_hubs_generation_config_changes_a_response(
