@@ -9,10 +9,8 @@ a group of n then takes 2 n k comparisons and not n (n - 1).
 
 A pair counts if both of its orders have a verdict. A pair without one is left out of both means, never counted as a
 loss; a response none of whose pairs counts is unscored (None). Every verdict is logged at once (`keep_in`), and a
-comparison whose verdict is in the log is not made again: neither in a resumed training, which samples the same
-responses again, nor for equal responses. `judge.concurrency` comparisons are made at the same time. With several
-processes the main one asks. If a server gives no verdict at all, because it is down or the budget is spent, the
-training ends.
+comparison whose verdict is in the log is not made again: neither in a resumed training nor for equal responses. With
+several processes the main one asks. If a server gives no verdict at all, the training ends.
 
 Deviations: RLAIF trains a reward model on the judge's preferences, and a variant (d-RLAIF) asks for a score of each
 response; here the preferences are the reward. RLAIF averages the judge's probabilities over both orders, this reward

@@ -38,7 +38,7 @@ class MajorityVote(Reward):
         num_generations: size of a group, TRL's `num_generations`.
         train_on: how many of a group's completions, from the first, get a reward; None for all.
 
-    Raises ValueError for data without answers (`none`), and for a `train_on` outside 2..num_generations.
+    Raises ValueError for data without answers (`none`), and as `check` does.
     """
 
     __name__ = "majority_vote"
@@ -54,7 +54,7 @@ class MajorityVote(Reward):
 
     @classmethod
     def check(cls, num_generations: int = 0, train_on: int | None = None, **settings: Any) -> None:
-        """Raise ValueError for a `train_on` that the group does not have."""
+        """Raise ValueError for a `train_on` outside 2..num_generations."""
         if train_on is not None and not 2 <= train_on <= num_generations:
             raise ValueError(
                 f"train_on={train_on}; it must be from 2 to num_generations={num_generations}, or null for all"

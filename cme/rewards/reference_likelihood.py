@@ -5,9 +5,8 @@
     r(x, y) = 1/T sum_t p(a_t | x, z, a_<t)        value=mean_probability, RLPR (arXiv 2506.18254)
 
 p is the current policy at temperature 1, a_1..T the gold answer in its tokens, and z the policy's reasoning: the text
-of y in front of its answer (`cme.grading.answers`). So good reasoning is what makes the right answer likely, whichever
-answer the policy then wrote. A response without an answer is reasoning from beginning to end. Kwiatkowski et al.
-(arXiv 2602.03979) compare the three, and find that only the logarithm does well in all their settings.
+of y in front of its answer (`cme.grading.answers`), or all of y without an answer. Kwiatkowski et al. (arXiv
+2602.03979) compare the three, and find that only the logarithm does well in all their settings.
 
 z and a are tokenized together, so that their boundary is where the policy would put it; a token that spans both belongs
 to a. What a response has behind its answer does not count.
@@ -34,10 +33,8 @@ class ReferenceLikelihood(PlainReward):
     """The policy's log-probability, in nats, of the gold answer behind each response's reasoning, or a variant of it.
 
     Args:
-        answers: what part of a response is its answer: `number` or `boxed`.
+        answers: what part of a response is its answer: `number` or `boxed`. Raises ValueError for another.
         value: `log_probability`, `probability`, or `mean_probability` over the answer's tokens.
-
-    Raises ValueError for data whose answer is not a part of the response, and for an unknown `value`.
     """
 
     __name__ = "reference_likelihood"

@@ -47,8 +47,7 @@ class SemanticEntropy(Reward):
         value: `probability` or `log_probability`.
         threshold: lowest cosine of two responses with the same meaning, for `answers=none`.
 
-    Raises ValueError for an unknown `value`, and for a `threshold` that is no positive cosine or has no effect. Raises
-    Unavailable where the encoder of the embeddings is needed and not installed.
+    Raises ValueError as `check` does, and Unavailable where the encoder of the embeddings is needed and not installed.
     """
 
     __name__ = "semantic_entropy"

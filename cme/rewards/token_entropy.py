@@ -32,9 +32,7 @@ class TokenEntropy(PlainReward):
     Args:
         chunks: into how many equal chunks a response is cut, of which the last counts; 1 for the whole response.
         answers: what part of a response is its answer, for `no_answer`.
-        no_answer: reward of a response without an answer; None to reward it like any other.
-
-    Raises ValueError for `chunks` below 1, and for `no_answer` where the data have no answers.
+        no_answer: reward of a response without an answer, if the data have answers; None to reward it like any other.
     """
 
     __name__ = "token_entropy"

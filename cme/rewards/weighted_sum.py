@@ -42,8 +42,7 @@ class WeightedSum(Reward):
         num_generations: size of a group, TRL's `num_generations`.
         aggregation: TRL's `multi_objective_aggregation`.
 
-    Raises ValueError for weights of other names, for an unknown aggregation, and for a reward with values per token or
-    a `std_floor`, which a sum has not.
+    Raises ValueError as `check` does, and for a reward with values per token or a `std_floor`, which a sum has not.
     """
 
     __name__ = "weighted_sum"

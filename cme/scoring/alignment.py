@@ -103,7 +103,12 @@ def align(
         raise AlignmentError(f"the source's tokens end at byte {length}, the target's at byte {covered}")
     if not length and (len(given) if mode == "sum" else m):
         raise AlignmentError(f"{len(given)} values cannot be mapped to {m} tokens: no token covers a byte")
-    source, target, shared = _shared_bytes(source_ends, target_ends)
+    cuts = np.union1d(source_ends, target_ends)
+    cuts = cuts[cuts > 0]
+    starts = np.concatenate([[0], cuts])[: len(cuts)]
+    # source token, target token and shared bytes of the K <= n+m pairs of tokens that share a byte
+    source, target = (np.searchsorted(ends, starts, side="right") for ends in (source_ends, target_ends))
+    shared = cuts - starts
     if mode == "sum":
         empty = widths == 0
         target = np.concatenate([target, _tokens_at(target_ends, source_ends[empty])])
@@ -146,15 +151,6 @@ def align_response(
         mapped = align(text, sources, np.minimum(targets, scored), mode)
         mapped[(np.append(0, targets[:-1]) >= scored) & (targets > scored)] = np.nan
     return np.append(mapped, given[-1] if source_ended else np.nan) if target_ended else mapped
-
-
-def _shared_bytes(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
-    """Source token, target token and shared bytes, each (K,), of the K <= n+m pairs of tokens that share a byte."""
-    cuts = np.union1d(source_ends, target_ends)
-    cuts = cuts[cuts > 0]
-    starts = np.concatenate([[0], cuts])[: len(cuts)]
-    source = np.searchsorted(source_ends, starts, side="right")
-    return source, np.searchsorted(target_ends, starts, side="right"), cuts - starts
 
 
 def _tokens_at(ends: Ends, positions: Ends) -> Ends:

@@ -93,22 +93,18 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             self.accelerator,
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
+            sampler = model if self._sampler is None else self._sampler
+            if self._sampler is not None:
+                for rounded, weight in zip(sampler.parameters(), model.parameters(), strict=True):
+                    rounded.copy_(weight.detach())
             completions = sample(
-                self._rounded(model),
+                sampler,
                 prompt_ids,
                 self.eos_token_ids,
                 max_new_tokens=self.max_completion_length,
                 temperature=self.temperature,
             )
         return completions, None
-
-    def _rounded(self, model: Any) -> Any:
-        """The copy in bfloat16 with the policy's present weights; the policy itself without a copy."""
-        if self._sampler is None:
-            return model
-        for rounded, weight in zip(self._sampler.parameters(), model.parameters(), strict=True):
-            rounded.copy_(weight.detach())
-        return self._sampler
 
     def _get_per_token_logps_and_entropies(
         self,

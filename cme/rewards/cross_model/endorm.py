@@ -9,8 +9,7 @@ V(s_T+1) is 0, since the source's episodes end with the response.
 
 The sum telescopes, and V(s_1) depends on the prompt alone. So the advantages of r(x, y) are those of the total
 log-likelihood, while Cross-Model Entropy is its mean per token: EndoRM also pays for being short. V matters with
-granularity=token, where the last token gets all of V(s_T). The softmax leaves V undetermined: adding a number to all
-logits of a state changes V and no probability.
+granularity=token, where the last token gets all of V(s_T).
 
 The source's weight a (r_t = a log q(y_t) + V(s_t) - V(s_t+1) with V = a logsumexp(z / a) and q = softmax(z / a)) is 1
 here, at which language models are trained. If q is to be the verifier's own distribution, another a multiplies z and

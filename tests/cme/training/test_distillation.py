@@ -86,14 +86,18 @@ def check_losses(start: Make, verifier: Checkpoint, folder: Path, **changes: Any
 
 
 @pytest.mark.parametrize(
-    ("family", "beta", "temperature"),
-    [("qwen", 1.0, 1.0), ("llama", 0.0, 1.0), ("gemma", 0.5, 1.0), ("olmo", 1.0, 0.7)],
+    ("family", "beta", "temperature", "steps"),
+    [
+        *(("qwen", *case, 3) for case in ((1.0, 1.0), (0.0, 1.0), (0.5, 1.0), (1.0, 0.7))),
+        *((family, 1.0, 1.0, 1) for family in ("llama", "gemma", "olmo")),
+    ],
 )
 def test_the_loss_is_the_mean_divergence_on_the_policys_own_tokens(
-    tiny: Tiny, tmp_path: Path, family: str, beta: float, temperature: float
+    tiny: Tiny, tmp_path: Path, family: str, beta: float, temperature: float, steps: int
 ) -> None:
     start = partial(tiny, family)
-    check_losses(start, other_weights(start()), tmp_path, beta=beta, temperature=temperature)
+    settings = {"beta": beta, "temperature": temperature, "max_steps": steps}
+    check_losses(start, other_weights(start()), tmp_path, **settings)
 
 
 def test_the_loss_of_responses_of_several_lengths(tmp_path: Path) -> None:
