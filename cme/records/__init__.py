@@ -11,7 +11,6 @@ from cme.records.codec import (
     Cost,
     Count,
     Number,
-    Share,
     Strict,
     find_unwritable,
     from_json,
@@ -26,13 +25,15 @@ from cme.records.files import (
     write_json,
     write_record,
 )
-from cme.records.grades import Grade, Grades, Oracle
 from cme.records.pairs import (
     CUT_START,
     Comparison,
     Conversation,
     FurtherJudge,
     Generation,
+    Grade,
+    Grades,
+    Oracle,
     Outcome,
     Pair,
     Preference,
@@ -86,7 +87,6 @@ __all__ = [
     "Scores",
     "Selected",
     "SeparationRecord",
-    "Share",
     "Spending",
     "Strict",
     "Trajectory",

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cme.records.codec import Count, Number, Settings, Share, Strict, check_lengths
-from cme.records.grades import Grades
-from cme.records.pairs import Comparison, FurtherJudge, Generation, Pair, Spending, Verdict
+from cme.records.pairs import Comparison, FurtherJudge, Generation, Grades, Pair, Spending, Verdict
 from cme.records.votes import majority_verdicts, verdicts_by_order
 
 CONFIG_GROUPS = (
