@@ -1,9 +1,8 @@
 """Keys and values of prompts that several responses share.
 
-A first pass over the distinct prompts stores their keys and values. Passes over responses then attend to them: within
-one layer the prompt's keys and values are concatenated with the response's, and nothing of a response is stored.
-Prompts are padded on the left and responses on the right, so no row has a gap between the two, and a layer with a
-sliding window sees the same distances as without padding.
+A first pass over the distinct prompts stores them. Passes over responses attend to them and store nothing. Prompts are
+padded on the left and responses on the right, so no row has a gap between the two, and a layer with a sliding window
+sees the same distances as without padding.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,8 @@
 """Log-likelihood, entropy and certainty of each response token under a model: the most expensive operation here.
 
 A row's values do not depend on the other rows of its forward pass, up to rounding. Each distinct prompt is computed
-once for all its responses (`cme.scoring.prompt_cache`). The head runs on response rows
-only and never holds the logits of the whole vocabulary (`cme.scoring.lm_head`). On first use, the head is compared with
-the model's own logits and the shared path with a dense one. A model whose cache cannot be shared is scored densely, and
-one whose head differs is scored densely from its own full logits, each with a warning.
+once (`cme.scoring.prompt_cache`), and the head never holds the logits of the whole vocabulary (`cme.scoring.lm_head`).
+On first use both are compared with the model's own values; a model that differs is scored densely, with a warning.
 """
 
 import logging
@@ -108,21 +106,23 @@ class TokenScorer:
                     for batch, can_share in self._batches(pending):
                         scores |= self._score_batch(batch, pairs, share and can_share, entropy, certainty)
                 except RuntimeError as error:
-                    if not _out_of_memory(error):
-                        raise
-                    if self.batch_tokens <= min(len(p) + len(r) for p, r in pending.values()):
-                        raise  # a pass of one row did not fit either
-                    self.batch_tokens //= 2
-                    torch.cuda.empty_cache()
-                    if not self._halved:
-                        _log.warning(
-                            "out of memory: scoring continues with at most %d tokens per forward pass",
-                            self.batch_tokens,
-                        )
-                    self._halved = True
+                    shortest = min(len(p) + len(r) for p, r in pending.values())
+                    if not _out_of_memory(error) or self.batch_tokens <= shortest:
+                        raise  # with memory for no row, smaller passes would not help
+                    self._halve_passes()
         finally:
             self.model.train(training)
         return [scores[i] for i in range(len(pairs))]
+
+    def _halve_passes(self) -> None:
+        """Halve the bound on forward passes; warn the first time."""
+        self.batch_tokens //= 2
+        torch.cuda.empty_cache()
+        if not self._halved:
+            _log.warning(
+                "out of memory: scoring continues with at most %d tokens per forward pass", self.batch_tokens
+            )
+        self._halved = True
 
     def _batches(self, pairs: dict[int, tuple[Ids, Ids]]) -> Iterator[tuple[Batch, bool]]:
         """Batches, and whether their prompts can be shared: not if a longer row would compute its prompt otherwise."""

@@ -126,14 +126,6 @@ class Verifier:
         }
         scores = []
         for i, tokens in enumerate(token_scores):
-            reason = tokens.reason
-            if reason is None and (texts := [text for text, flags in unknown.items() if flags[i]]):
-                name = self.tokenizer.name_or_path
-                reason = f"the tokenizer of {name} does not know most of the {' and the '.join(texts)}"
-            elif reason is None and not len(tokens.log_likelihoods):
-                reason = "the response is empty"
-            elif reason is None and not torch.isfinite(tokens.log_likelihoods).all():
-                reason = "the verifier's log-likelihoods are not finite"
             length, truncated = len(responses[i]), len(response_ids[i]) > self.max_response_tokens
             offsets = [*encoded["offset_mapping"][i], *[(length, length)] * ended[i]]
             scores.append(
@@ -144,8 +136,21 @@ class Verifier:
                     ended=ended[i] and not truncated,
                     prompt_truncated=len(prompt_ids[i]) > self.max_prompt_tokens,
                     response_truncated=truncated,
-                    reason=reason,
+                    reason=self._find_reason(tokens, [text for text, flags in unknown.items() if flags[i]]),
                     normalizers=tokens.normalizers,
                 )
             )
         return scores
+
+    def _find_reason(self, tokens: TokenScores, unknown: Sequence[str]) -> str | None:
+        """Why a response has no score, given which of its texts the tokenizer does not know; None where it has one."""
+        if tokens.reason is not None:
+            return tokens.reason
+        if unknown:
+            name = self.tokenizer.name_or_path
+            return f"the tokenizer of {name} does not know most of the {' and the '.join(unknown)}"
+        if not len(tokens.log_likelihoods):
+            return "the response is empty"
+        if not torch.isfinite(tokens.log_likelihoods).all():
+            return "the verifier's log-likelihoods are not finite"
+        return None

@@ -1,9 +1,9 @@
 """Resuming a training from its last checkpoint, so that it ends exactly as if it had never been interrupted.
 
-The checkpoints are those of transformers.Trainer: weights, optimizer, scheduler, random states, log. Added are other
-parts with a state (the guard, the `random` reward), TRL's counters, and the position of the sampler in its epochs. A
-checkpoint counts only with a marker, which is written last (`cme.training.checkpoint_files`). None is saved while TRL
-still holds generated completions that it has not trained on, since no checkpoint contains them.
+The checkpoints are those of transformers.Trainer. Added are other parts with a state (the guard, the `random` reward),
+TRL's counters, and the position of the sampler in its epochs. A checkpoint counts only with a marker, which is written
+last (`cme.training.checkpoint_files`). None is saved while TRL still holds generated completions, which no checkpoint
+contains.
 """
 
 import sys

@@ -8,13 +8,12 @@ on on-policy data alone (lambda = 1) with the reverse KL divergence, `beta=1`. B
 Jensen-Shannon divergence, and 0 the forward KL divergence. No gradient passes through the sampling. TRL's
 DistillationTrainer computes it, with the softmax in float32.
 
-CME, in contrast, knows the verifier's probability of the sampled tokens alone, and gives one value per response. It
-works with any verifier; a divergence between distributions needs policy and verifier to have the same tokens
-(`check_tokenizers`).
+Unlike CME, which works with any verifier, a divergence between distributions needs policy and verifier to have the same
+tokens. The verifier reads the policy's token ids, so their chat templates must agree, too (`check_tokenizers`).
 
 Deviations: Agarwal et al. also mix in responses of a data set (lambda < 1). Thinking Machines ("On-Policy
 Distillation", 2025) estimate the same divergence from the sampled tokens, and use its negative as the advantage per
-token of a policy gradient. The verifier reads the policy's token ids, so their chat templates must agree, too.
+token of a policy gradient.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,5 @@
 """GRPO with TRL's GRPOTrainer: one trained reward, the monitors and the collapse guard.
 
-A reward with one number per completion is trained by TRL's trainer, except that `cme.models.chat` tokenizes prompts.
 For a reward with values per token, or with a floor under the group's standard deviation, our own advantages replace
 TRL's (`cme.training.advantages`).
 """

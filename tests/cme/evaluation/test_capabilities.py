@@ -13,6 +13,8 @@ import nltk
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from lm_eval.api.metrics import mean_stderr
+from lm_eval.tasks.ifeval.utils import agg_inst_level_acc, process_results
 from samples import all_prompts
 from scripted import forced, logits_of, published_copy
 from verifiers import Tiny
@@ -21,6 +23,7 @@ from cme import Unavailable
 from cme.checkpoints import Checkpoint, load
 from cme.data import instructions, tasks
 from cme.evaluation import capabilities
+from cme.grading.constraints import ConstrainedPrompt
 from cme.miniature import world
 
 ATTRIBUTES = {"is": "color", "lives": "home", "eats": "food"}
@@ -201,3 +204,27 @@ def test_bundled_tasks_load_without_the_index_of_lm_eval() -> None:
     assert capabilities.own_tasks() == ["questions", "world_facts", "world_steps", "world_sums"]
     capabilities.check(capabilities.own_tasks())
     assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.own_tasks())
+
+
+COMMA, QUOTED, TITLE = "punctuation:no_comma", "startend:quotation", "detectable_format:title"
+CONSTRAINED = [
+    ConstrainedPrompt(1, "Name a drink.", [COMMA, QUOTED], [{}, {}]),
+    ConstrainedPrompt(2, "Name a town.", [COMMA], [{}]),
+    ConstrainedPrompt(3, "Name a tree.", [COMMA, QUOTED, TITLE], [{}, {}, {}]),
+]
+ANSWERS = ['"Tea"', "Sure, here:\nRome", "<<Oak>>"]
+
+
+def test_the_scores_of_ifeval_are_those_of_lm_eval() -> None:
+    theirs = [process_results(vars(p), [r]) for p, r in zip(CONSTRAINED, ANSWERS, strict=True)]
+    scores = capabilities.ifeval_scores("own", CONSTRAINED, ANSWERS)
+    assert [score.n for score in scores] == [3, 6, 3, 6]
+    for score in scores:
+        values = [result[score.metric] for result in theirs]
+        if score.metric.startswith("prompt"):
+            assert score.value == pytest.approx(sum(values) / len(values)) and score.items == values
+            assert score.stderr == pytest.approx(mean_stderr(values))
+        else:
+            assert score.value == pytest.approx(agg_inst_level_acc(values)) and score.stderr is None
+    single = capabilities.ifeval_scores("own", CONSTRAINED[:1], ANSWERS[:1])
+    assert [score.stderr for score in single] == [None] * 4

@@ -117,17 +117,6 @@ def test_the_mean_of_the_tokens_that_overlap(tiny: Tiny, dense: Make) -> None:
         assert found.tolist() == near([mean(over(one, one.values, *span)) for span in own["offset_mapping"]])
 
 
-def test_a_truncated_response_in_other_tokens(tiny: Tiny, dense: Make) -> None:
-    policy, text = tiny("gemma"), RESPONSES[1]
-    reward = dense("gemma", "qwen", max_response_tokens=5, alignment="sum")
-    reward(PROMPTS[1:2], [text], sampled(policy, [text], [False]))
-    one = score(tiny("qwen"), PROMPTS[1], text)
-    own = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    [found] = reward.token_values
-    assert found.isnan().tolist() == [left >= one.spans[4][1] for left, _ in own]
-    assert float(found.nansum()) == pytest.approx(sum(one.values[:5]), rel=1e-4)
-
-
 def test_equal_texts_keep_their_own_tokens(tiny: Tiny, dense: Make) -> None:
     """Two completions of one prompt with one text: in canonical tokens, and letter by letter; a third elsewhere."""
     policy, text = tiny("qwen"), RESPONSES[1]
