@@ -1,60 +1,38 @@
 """Settings and provenance of the runs of one scale: shared values once, the others by run."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 from analysis.records.builds import seed_names
 from analysis.records.names import flatten_config
 from cme.records import RunRecord
 
-Fields = Sequence[tuple[str, str]]
+
+def provenance_of(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """The provenance of records of one scale, by its names in the page's template.
+
+    `settings` and `versions` hold the fields with the same value in all runs; `runs` the others of each run, and the
+    `facts` of its record.
+    """
+    settings = [set(flatten_config(record.config)) for record in records]
+    versions = [set(record.environment.items()) for record in records]
+    shared, common = set.intersection(*settings), set.intersection(*versions)
+    return {
+        "settings": sorted(shared),
+        "versions": sorted(common),
+        "runs": [
+            {
+                "run_id": record.run_id,
+                "facts": run_facts(record),
+                "settings": sorted(own - shared),
+                "versions": sorted(software - common),
+            }
+            for record, own, software in zip(records, settings, versions, strict=True)
+        ],
+    }
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run: `facts` of its record, and the `settings` and `versions` that not all runs of its scale share."""
-
-    run_id: str
-    facts: Fields
-    settings: Fields
-    versions: Fields
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """The runs of one scale; `settings` and `versions` hold the values that all runs share."""
-
-    scale: str
-    settings: Fields
-    versions: Fields
-    runs: Sequence[Run]
-
-
-def provenance_of(records: Sequence[RunRecord]) -> Provenance:
-    """The provenance of records of one scale."""
-    settings = [dict(flatten_config(record.config)) for record in records]
-    shared, common = shared_fields(settings), shared_fields([record.environment for record in records])
-
-    def run(record: RunRecord, own: Mapping[str, str]) -> Run:
-        versions = other_fields(record.environment, common)
-        return Run(record.run_id, run_facts(record), other_fields(own, shared), versions)
-
-    runs = list(map(run, records, settings))
-    return Provenance(records[0].scale, sorted(shared.items()), sorted(common.items()), runs)
-
-
-def shared_fields(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The fields with the same value in every run."""
-    first, *others = fields
-    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-
-
-def other_fields(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
-    """The fields that are not shared, sorted."""
-    return sorted((name, value) for name, value in fields.items() if name not in common)
-
-
-def run_facts(record: RunRecord) -> Fields:
+def run_facts(record: RunRecord) -> list[tuple[str, str]]:
     """Facts of a run other than its configuration and environment."""
     facts = {
         "generator": record.generator_checkpoint,
