@@ -166,7 +166,7 @@ class Reward(ABC):
 
 
 class PlainReward(Reward):
-    """A reward that loads nothing, so that to construct it checks its arguments."""
+    """A reward that loads nothing: constructing it checks its arguments."""
 
     @classmethod
     def check(cls, **settings: Any) -> None:

@@ -7,6 +7,7 @@ when it optimises the true quality. In mathematics it is "vanilla" GRPO.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer, is_correct
@@ -15,6 +16,7 @@ from cme.records import Oracle
 from cme.rewards.base import Reward, Texts, TokenIds
 
 
+@dataclass(eq=False, repr=False)
 class GroundTruth(Reward):
     """The oracle's quality where the data have an oracle, else the agreement with the column `answer`.
 
@@ -28,11 +30,12 @@ class GroundTruth(Reward):
     __name__ = "ground_truth"
     needs_answers = True
 
-    def __init__(self, oracle: Oracle | None, answers: AnswerKind) -> None:
-        if oracle is None:
-            extract_answer("", answers)
-        self.oracle = oracle
-        self.answers = answers
+    oracle: Oracle | None
+    answers: AnswerKind
+
+    def __post_init__(self) -> None:
+        if self.oracle is None:
+            extract_answer("", self.answers)
 
     def __call__(
         self,

@@ -22,6 +22,7 @@ the text `None`, against which the group is graded.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cme.grading import agreement
@@ -30,6 +31,7 @@ from cme.models import chat
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 
 
+@dataclass(eq=False, repr=False)
 class MajorityVote(Reward):
     """1 for each response that gives its group's most common answer, else 0.
 
@@ -45,12 +47,13 @@ class MajorityVote(Reward):
     needs_answers = True
     whole_batch = True
 
-    def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
-        extract_answer("", answers)
-        self.check(num_generations=num_generations, train_on=train_on)
-        self.answers = answers
-        self.num_generations = num_generations
-        self.train_on = num_generations if train_on is None else train_on
+    answers: AnswerKind
+    num_generations: int
+    train_on: int | None = None
+
+    def __post_init__(self) -> None:
+        extract_answer("", self.answers)
+        self.check(num_generations=self.num_generations, train_on=self.train_on)
 
     @classmethod
     def check(cls, num_generations: int = 0, train_on: int | None = None, **settings: Any) -> None:
@@ -71,18 +74,19 @@ class MajorityVote(Reward):
     ) -> list[float | None]:
         """Vote within each group. Raises ValueError where a group is incomplete."""
         answers = [extract_answer(chat.to_text(c), self.answers) for c in completions]
+        others = 0 if self.train_on is None else self.num_generations - self.train_on
         rewards: list[float | None] = []
         shares: list[float] = []
         correct: list[bool | None] = []
         for group in group_slices(prompts, self.num_generations):
             winner, agrees = agreement.majority_answer(answers[group], self.answers)
             trained = [None if winner is None else float(a) for a in agrees[: self.train_on]]
-            rewards += [*trained, *[None] * (self.num_generations - self.train_on)]
+            rewards += [*trained, *[None] * others]
             if winner is None:
                 continue
             shares.append(sum(agrees) / len(agrees))
             correct.append(None if answer is None else is_right(winner, answer[group.start], self.answers))
-        self.left_out = len(prompts) // self.num_generations * (self.num_generations - self.train_on)
+        self.left_out = len(prompts) // self.num_generations * others
         if log_metric:
             for metric, values in (("majority_share", shares), ("label_accuracy", correct)):
                 known = [float(value) for value in values if value is not None]

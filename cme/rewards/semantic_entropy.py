@@ -28,6 +28,7 @@ and 0 to one that repeats the question. Its filters are left out: they give 0 to
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cme.grading import agreement
@@ -38,6 +39,7 @@ from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 THRESHOLD = 0.8
 
 
+@dataclass(eq=False, repr=False)
 class SemanticEntropy(Reward):
     """The share, or its logarithm, of a group's responses that have the same meaning as each response.
 
@@ -53,20 +55,17 @@ class SemanticEntropy(Reward):
     __name__ = "semantic_entropy"
     whole_batch = True
 
-    def __init__(
-        self,
-        answers: AnswerKind,
-        num_generations: int,
-        value: Literal["probability", "log_probability"] = "probability",
-        threshold: float = THRESHOLD,
-    ) -> None:
-        self.check(answers, value, threshold)
-        if answers == "none":
+    answers: AnswerKind
+    num_generations: int
+    value: Literal["probability", "log_probability"] = "probability"
+    threshold: float = THRESHOLD
+
+    def __post_init__(self) -> None:
+        self.check(self.answers, self.value, self.threshold)
+        if self.answers == "none":
             from cme.models.embeddings import require_encoder
 
             require_encoder("reward=semantic_entropy with data.answers=none")
-        self.answers, self.num_generations = answers, num_generations
-        self.value, self.threshold = value, threshold
 
     @classmethod
     def check(

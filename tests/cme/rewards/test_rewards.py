@@ -161,11 +161,13 @@ def test_ground_truth_asks_the_oracle() -> None:
 def test_ground_truth_compares_answers_and_leaves_undecided_ones_unscored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
     completions = ["Seven.", "seven", "eight", "", "seven", "seven"]
     gold = ["seven", "SEVEN!", "seven", "seven", None, "?"]
     graded = GroundTruth(None, "whole")(["p"] * 6, completions, [[1]] * 6, answer=gold)
     assert graded == [1, 1, 0, 0, None, None]
-    boxes = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5", r"\boxed{8^{8^{8^{8}}}}"]
-    graded = GroundTruth(None, "boxed")(["p"] * 4, boxes, [[1]] * 4, answer=[r"\frac{1}{2}"] * 4)
-    assert graded == [1.0, 0.0, 0.0, None]
+    boxes = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5"]
+    graded = GroundTruth(None, "boxed")(["p"] * 3, boxes, [[1]] * 3, answer=[r"\frac{1}{2}"] * 3)
+    assert graded == [1.0, 0.0, 0.0]
+    monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
+    endless = [r"\boxed{8^{8^{8^{8}}}}"]
+    assert GroundTruth(None, "boxed")(["p"], endless, [[1]], answer=[r"\frac{1}{2}"]) == [None]
