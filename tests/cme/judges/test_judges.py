@@ -99,9 +99,5 @@ def test_the_response_closer_to_the_reference_wins(
         assert verdict.scores[1] == pytest.approx(1.0, abs=1e-3) and verdict.scores[0] < 0.5
     if not first.strip():
         assert verdict.scores[0] == -1.0
-
-
-def test_without_a_reference_the_verdict_is_unscored(similarity: ReferenceSimilarity) -> None:
-    verdict = similarity.compare(Prompt("p", "?"), response("a"), response("b"))
-    assert (verdict.outcome, verdict.scores) == ("unscored", None)
-    assert "no reference" in str(verdict.reason)
+    without = similarity.compare(Prompt("p", "why?"), response(first), response(second))
+    assert (without.outcome, without.reason) == ("unscored", "the prompt has no reference answer")

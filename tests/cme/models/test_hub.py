@@ -88,29 +88,26 @@ def cached(home: Path, *files: str) -> None:
 WHOLE = ("config.json", "model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors")
 
 
-def test_cached_repositories_are_not_requested(tmp_path: Path) -> None:
-    cached(tmp_path, *WHOLE)
-    with hub_stub.running() as (url, asked):
-        assert ask(["owner/cached", f"owner/cached@{FIRST}"], [], hub_stub.environment(tmp_path, url)) == []
-    assert asked == []
-
-
 @pytest.mark.parametrize(
-    ("files", "missing"), [(WHOLE[:1], "model.safetensors"), (WHOLE[:3], "model-2.safetensors")]
+    ("files", "revision", "why"),
+    [
+        (WHOLE, "", ""),
+        (WHOLE, f"@{FIRST}", ""),
+        (WHOLE, f"@{SECOND}", "is not in the local cache and "),
+        (WHOLE[:1], "", "is in the local cache without its model.safetensors and "),
+        (WHOLE[:3], "", "is in the local cache without its model-2.safetensors and "),
+    ],
 )
-def test_a_cache_without_weights_is_named(tmp_path: Path, files: tuple[str, ...], missing: str) -> None:
+def test_a_cached_commit_with_all_weights_is_available_without_a_request(
+    tmp_path: Path, files: tuple[str, ...], revision: str, why: str
+) -> None:
     cached(tmp_path, *files)
-    [why] = ask(["owner/cached"], [], hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True))
-    assert why.startswith(f"checkpoint owner/cached is in the local cache without its {missing} and ")
-    assert "`hf download owner/cached`" in why
-
-
-def test_another_revision_is_not_the_cached_one(tmp_path: Path) -> None:
-    cached(tmp_path, *WHOLE)
-    environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True)
-    [why] = ask([f"owner/cached@{SECOND}"], [], environment)
-    assert f"owner/cached@{SECOND} is not in the local cache" in why
-    assert f"`hf download owner/cached --revision {SECOND}`" in why
+    environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=bool(why))
+    found = ask([f"owner/cached{revision}"], [], environment)
+    assert len(found) == bool(why)
+    for sentence in found:
+        assert sentence.startswith(f"checkpoint owner/cached{revision} {why}")
+        assert f"`hf download owner/cached{revision.replace('@', ' --revision ')}`" in sentence
 
 
 def test_a_name_that_the_hub_cannot_have(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_the_date_is_the_given_one_on_every_day(
     ("template", "values", "expected"),
     [
         (QWEN, {"enable_thinking": None}, "q[A]"),
+        (BODY, {"enable_thinking": False, "date": "2025-01-31"}, "q[A]"),
         (QWEN, {"enable_thinking": True}, "q[A]"),
         (QWEN, {"enable_thinking": False, "close_thought": True}, CLOSED),
         (OPENS, {"close_thought": True}, CLOSED),
@@ -89,15 +90,10 @@ def test_the_date_is_the_given_one_on_every_day(
 def test_thinking(tiny: Tiny, template: str, values: Any, expected: str) -> None:
     one = tokenizer(tiny, template, values)
     assert shown(one) == expected
+    assert "enable_thinking" not in template or shown(one, enable_thinking=True) == "q[A]", (
+        "a value is a default"
+    )
     assert one.decode(chat.prompt_ids(one, "q")) == expected
-
-
-def test_a_value_is_a_default(tiny: Tiny) -> None:
-    assert shown(tokenizer(tiny, QWEN, {"enable_thinking": False}), enable_thinking=True) == "q[A]"
-
-
-def test_a_template_that_uses_no_value_is_unchanged(tiny: Tiny) -> None:
-    assert tokenizer(tiny, BODY, {"enable_thinking": False, "date": "2025-01-31"}).chat_template == BODY
 
 
 @pytest.mark.parametrize(
