@@ -15,8 +15,3 @@ class FunctionReward(Reward):
     def __call__(self, *arguments: Any, **columns: Any) -> list[float | None]:
         values: list[float | None] = self.function(*arguments, **columns)
         return values
-
-
-def as_reward(reward: Reward | Callable[..., Any]) -> Reward:
-    """The reward itself, or the plain function as one."""
-    return reward if isinstance(reward, Reward) else FunctionReward(reward)

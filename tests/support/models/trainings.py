@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_rewards import as_reward
+from plain_rewards import FunctionReward
 from transformers import TrainerState
 from verifiers import Tiny
 
@@ -13,6 +13,7 @@ from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
 from cme.records import Generation
+from cme.rewards import Reward
 from cme.training.collapse import CollapseGuard
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.grpo import train_grpo
@@ -62,7 +63,8 @@ def run_grpo(
 ) -> TrainingResult:
     """Train a policy on a reward, which may be a plain function."""
     monitors = monitors or Monitors(start, None, None)
-    return train_grpo(policy, PROMPTS, as_reward(reward), monitors, GRPO | settings, guard, job)
+    reward = reward if isinstance(reward, Reward) else FunctionReward(reward)
+    return train_grpo(policy, PROMPTS, reward, monitors, GRPO | settings, guard, job)
 
 
 def other_weights(checkpoint: Checkpoint) -> Checkpoint:
