@@ -58,12 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 There is no variant of `granularity` and `std_floor`, which change the advantages and not the rewards.
 """
-OWN_GROUP = {"majority_vote": "the majority of nine graded answers is not that of the policy's own responses"}
-JUDGED = "pairwise_judge"
-NO_STEPS = {
-    "cme_ema": "before the first step its verifier is the untrained model, so its ranks are self_likelihood's"
-}
-"""Rewards without a line, and why. For other rewards of a group, the nine answers to a prompt are the group."""
+ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
 REVERSE_KL: dict[str, dict[str, Any]] = {
     "reverse_kl": {},
     "reverse_kl_bounded": {"power": 5.0},
@@ -71,34 +66,27 @@ REVERSE_KL: dict[str, dict[str, Any]] = {
 }
 OF_VERIFIER = ("endorm", "cme_rank", "cme_length", *REVERSE_KL)
 REFERENCE = ("reference_likelihood", "reference_probability", "reference_mean_probability")
-ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
+JUDGED = "pairwise_judge"
+
+OWN_GROUP = {"majority_vote": "the majority of nine graded answers is not that of the policy's own responses"}
+NO_STEPS = {
+    "cme_ema": "before the first step its verifier is the untrained model, so its ranks are self_likelihood's"
+}
+"""Rewards without a line, and why. For other rewards of a group, the nine answers to a prompt are the group."""
 
 _TRAINING = (
-    "trainer",
-    "guard",
-    "judge",
-    "evaluation",
-    "selection",
-    "capabilities",
-    "monitor_every",
-    "data.train_split",
-    "data.train_prompts",
+    *("trainer", "guard", "judge", "evaluation", "selection", "capabilities", "monitor_every"),
+    *("data.train_split", "data.train_prompts"),
     "data.eval_prompts",  # counted as `prompt_count`
 )
 """Settings of a run's identity that a reward probe does not depend on."""
 
 
 def record_path(run: Run) -> Path:
-    """Where the record of a cell's reward probe lies."""
-    return Path(run.results_dir) / reward_probe_id(run) / "probe.json"
-
-
-def reward_probe_id(run: Run) -> str:
-    """Slug and hash, such as `probe-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
-    counted = identity.identity_fields(run, without=_TRAINING)
-    counted |= {"prompts": prompt_count(run)}
+    """Where the record lies: in a folder such as `probe-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
+    counted = identity.identity_fields(run, without=_TRAINING) | {"prompts": prompt_count(run)}
     parts = ("probe", run.scale.name, run.family.name, run.regime, run.verifier.name)
-    return identity.slug(run, *parts, values=counted)
+    return Path(run.results_dir) / identity.slug(run, *parts, values=counted) / "probe.json"
 
 
 def prompt_count(run: Run) -> int:
@@ -139,7 +127,7 @@ def run(run: Run) -> Path:
     """Score the answers of a cell with every reward, unless it was done before; return the path of the record."""
     path = record_path(run)
     if path.exists():
-        print(f"{reward_probe_id(run)}: done before, skipped", file=sys.stderr)
+        print(f"{path.parent.name}: done before, skipped", file=sys.stderr)
         return path
     from cme.checkpoints import load
 
@@ -147,13 +135,11 @@ def run(run: Run) -> Path:
     began = time.perf_counter()
     fields = record_fields(run, preparation.checkpoint_names([run]))
     graded = answers(run)
-    values = score_answers(
-        lines(run),
-        graded,
-        load(run.generator, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.generator),
-    )
+    template = run.chat_template.generator
+    start = load(run.generator, dtype=run.scoring.dtype, chat_template_kwargs=template)
+    values = score_answers(lines(run), graded, start)
     record = RewardProbeRecord(
-        probe_id=reward_probe_id(run),
+        probe_id=path.parent.name,
         verifier=run.verifier.name,
         verifier_checkpoint=run.verifier_name,
         second_checkpoint=second_verifier(run),
@@ -181,25 +167,24 @@ def lines(run: Run) -> dict[str, Reward]:
     else:
         given = group if "num_generations" in run.reward.arguments else {}
         own = {run.reward.name: run.reward.instantiate(**given)}
+    of_policy = (
+        "token_entropy",
+        "token_entropy_last",
+        "self_certainty",
+        "sequence_likelihood",
+        "sequence_probability",
+    )
     others: dict[str, dict[str, Any]] = {
-        "token_entropy": {},
-        "token_entropy_last": {},
-        "self_certainty": {},
-        "sequence_likelihood": {},
-        "sequence_probability": {},
+        **{name: {} for name in of_policy},
         "semantic_entropy": answers | group,
         "length": {},
         "format": answers,
         "random": {"seed": run.seed},
-        "token_entropy_format": answers,
-        "ground_truth_answer": answers,
-        **dict.fromkeys(REFERENCE, answers),
+        **dict.fromkeys(("token_entropy_format", "ground_truth_answer", *REFERENCE), answers),
     }
     if (oracle := run.load_oracle()) is not None:
-        others |= {
-            "ground_truth": answers | {"oracle": oracle},
-            JUDGED: group | {"judge": OracleJudge(oracle)},
-        }
+        others["ground_truth"] = answers | {"oracle": oracle}
+        others[JUDGED] = group | {"judge": OracleJudge(oracle)}
     left_out = {*own, *not_probed(run)}
     return own | {
         name: _as_configured(name, **given) for name, given in others.items() if name not in left_out
@@ -213,16 +198,15 @@ def not_probed(run: Run) -> dict[str, str]:
     """
     data, reasons = run.data, OWN_GROUP | ({} if run.reward.name in NO_STEPS else NO_STEPS)
     if data.answers == "none":
-        reasons |= dict.fromkeys(
-            ("token_entropy_format", "ground_truth_answer"), f"data={data.name} has no answers"
-        )
+        without = f"data={data.name} has no answers"
+        reasons |= dict.fromkeys(("token_entropy_format", "ground_truth_answer"), without)
     if not has_final_answer(data.answers):
         reasons |= dict.fromkeys(
             REFERENCE, f"no response to data={data.name} has reasoning before its answer"
         )
     if data.oracle is None:
         reasons |= dict.fromkeys(("ground_truth", JUDGED), f"data={data.name} has no oracle")
-    if run.reward.arguments.get("server") is not None:
+    if run.served_verifiers:
         reasons |= dict.fromkeys(OF_VERIFIER, "the verifier is a server, which only cme asks")
     elif len(run.verifiers) > 1:
         reasons |= dict.fromkeys(REVERSE_KL, "it takes one verifier")
@@ -255,16 +239,25 @@ def _cme_lines(run: Run) -> dict[str, Reward]:
         names = [*base.settings.verifiers, second]
         for name, changes in ENSEMBLES.items():
             made[name] = base.variant(verifiers, verifier=names, server=None, **changes)
-    made |= {} if base.settings.server is not None else _other_lines(settings, base.verifiers)
+    if base.settings.server is None:
+        made |= _other_lines(settings, base.verifiers)
     made["self_likelihood"] = CrossModelEntropy(**local | {"verifier": run.generator})
     return made
 
 
+def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether the changes go with the other settings and change something."""
+    try:
+        CrossModelEntropy.check(**{**settings, **changes})
+    except ValueError:
+        return False
+    return any(settings.get(key) != value for key, value in changes.items())
+
+
 def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -> dict[str, Reward]:
     """Other rewards of the configured verifiers, given those that are loaded; the nine answers are a group."""
-    shared = {
-        field.name: settings[field.name] for field in fields(VerifierSettings) if field.name in settings
-    }
+    known = {field.name for field in fields(VerifierSettings)}
+    shared = {name: value for name, value in settings.items() if name in known}
     made: dict[str, Reward] = {"endorm": EndogenousReward(**shared).variant(verifiers)}
     made["cme_rank"] = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
     summed = {"cme": CrossModelEntropy(**shared), "length": _as_configured("length")}
@@ -289,12 +282,3 @@ def second_verifier(run: Run) -> str | None:
     """The held-out verifier, which makes an ensemble with that of cme; None if there is none or are several."""
     is_single = run.reward.name == "cme" and len(run.verifiers) == 1
     return run.heldout_verifier if is_single else None
-
-
-def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Whether the changes go with the other settings and change something."""
-    try:
-        CrossModelEntropy.check(**{**settings, **changes})
-    except ValueError:
-        return False
-    return any(settings.get(key) != value for key, value in changes.items())

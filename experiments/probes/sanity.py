@@ -29,22 +29,15 @@ from experiments.probes.records import print_record, record_fields
 from experiments.run import evaluation, inputs, judging
 from experiments.run.cell import Job, finished_state, quiet_libraries
 
-OPPONENTS = ("null", "longer", "shorter", "copied", CUT_START, "itself")
-
 _TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
 """Settings of a run's identity that a judge's sanity check does not depend on."""
 
 
 def record_path(run: Run) -> Path:
-    """Where a cell's sanity record lies."""
-    return Path(run.results_dir) / sanity_id(run) / "sanity.json"
-
-
-def sanity_id(run: Run) -> str:
-    """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
+    """Where the record lies: in a folder such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
     counted = identity.identity_fields(run, without=_TRAINING)
     parts = ("sanity", run.scale.name, run.judge.name, run.family.name, run.regime)
-    return identity.slug(run, *parts, values=counted)
+    return Path(run.results_dir) / identity.slug(run, *parts, values=counted) / "sanity.json"
 
 
 def _run(run: Run) -> Path:
@@ -53,8 +46,7 @@ def _run(run: Run) -> Path:
 
     path = record_path(run)
     if not path.exists() or finished_state(path, attempts=0).unscored:
-        judging.probe([run])
-        record = _measure(run)
+        record = _measure(run, path)
         write_record(path, record)
         for name, pairs in record.pairs.items():
             rows = [(p.prompt, p.policy.response) for p in pairs]
@@ -68,7 +60,7 @@ def _run(run: Run) -> Path:
 run = Job(_run, record_path)
 
 
-def _measure(run: Run) -> SanityRecord:
+def _measure(run: Run, path: Path) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
     fields = record_fields(run, [run.generator])
@@ -80,14 +72,14 @@ def _measure(run: Run) -> SanityRecord:
         for t in (0.0, 1.0, 1.0)
     )
     pairs = opponents(evaluation.judged_prompts(run, prompts), greedy, one, other)
-    print(f"{sanity_id(run)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
-    with VerdictLog(record_path(run).with_name("verdicts.jsonl")) as log:
+    print(f"{path.parent.name}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
+    with VerdictLog(path.with_name("verdicts.jsonl")) as log:
         orders = run.evaluation.both_orders
         verdicts = {
             name: judging.collect_verdicts(run.judge, own, orders, log) for name, own in pairs.items()
         }
     return SanityRecord(
-        sanity_id=sanity_id(run),
+        sanity_id=path.parent.name,
         judge=run.judge.name,
         neutral=identity.neutral_fields(run),
         pairs=pairs,
@@ -113,28 +105,21 @@ def opponents(
     An opponent without any pair is left out.
     """
 
-    def compare_text(text: str, prompt: Prompt, start: Generation, finished: bool | None = True) -> Pair:
-        opponent = Generation(text, finished, tokens=None)  # no model wrote it
+    def pair(prompt: Prompt, start: Generation, opponent: Generation) -> Pair:
         return Pair(prompt.id, prompt.text, prompt.reference, start, opponent, prompt.answer)
 
-    def first_half(text: str) -> str:
-        words = text.split()
-        return " ".join(words[: len(words) // 2])
+    def compare_text(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
+        return pair(prompt, start, Generation(text, finished, tokens=None))  # no model wrote it
 
     own = list(zip(prompts, greedy, strict=True))
-    pairs = (
-        [compare_text(stock_phrases(p).boilerplate, p, g) for p, g in own],
-        [compare_text(f"{g.response} {g.response}", p, g, g.finished) for p, g in own],
-        [compare_text(first_half(g.response), p, g) for p, g in own if g.finished],
-        [compare_text(p.text, p, g) for p, g in own],
-        [
-            Pair(p.id, p.text, p.reference, g, cut, p.answer)
-            for p, g in own
-            if (cut := cut_at_sentence_end(g)) != g
-        ],
-        [
-            Pair(p.id, p.text, p.reference, a, b, p.answer)
-            for p, a, b in zip(prompts, one, other, strict=True)
-        ],
-    )
-    return {name: found for name, found in zip(OPPONENTS, pairs, strict=True) if found}
+    halves = [(p, g, g.response.split()) for p, g in own if g.finished]
+    cut = [(p, g, cut_at_sentence_end(g)) for p, g in own]
+    pairs = {
+        "null": [compare_text(p, g, stock_phrases(p).boilerplate) for p, g in own],
+        "longer": [compare_text(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
+        "shorter": [compare_text(p, g, " ".join(words[: len(words) // 2])) for p, g, words in halves],
+        "copied": [compare_text(p, g, p.text) for p, g in own],
+        CUT_START: [pair(p, g, opponent) for p, g, opponent in cut if opponent != g],
+        "itself": [pair(*each) for each in zip(prompts, one, other, strict=True)],
+    }
+    return {name: found for name, found in pairs.items() if found}

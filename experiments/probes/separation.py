@@ -34,10 +34,8 @@ from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.probes.records import print_record, record_fields
 from experiments.run import evaluation, inputs
-from experiments.run.cell import Job, quiet_libraries, run_lock
+from experiments.run.cell import Job, quiet_libraries
 from experiments.run.store import cached_generations
-
-TEMPERATURE = 1.0
 
 _TRAINING = (
     *("trainer", "guard", "judge", "selection", "capabilities", "reward", "monitor_every", "scale.heldout"),
@@ -47,17 +45,12 @@ _TRAINING = (
 
 
 def record_path(run: Run) -> Path:
-    """Where a cell's separation record lies."""
-    return Path(run.results_dir) / separation_id(run) / "separation.json"
-
-
-def separation_id(run: Run) -> str:
-    """Slug and hash, such as `separation-miniature-qwen-sft-gemma-s0-1a2b3c4d`."""
+    """Where the record lies: in a folder such as `separation-miniature-qwen-sft-gemma-s0-1a2b3c4d`."""
     counted = identity.identity_fields(run, without=_TRAINING)
     # a batch is sampled together, so another batch size gives other samples
     counted |= {"samples": run.trainer.num_generations, "evaluation.batch_size": run.evaluation.batch_size}
     parts = ("separation", run.scale.name, run.family.name, run.regime, run.verifier.name)
-    return identity.slug(run, *parts, values=counted)
+    return Path(run.results_dir) / identity.slug(run, *parts, values=counted) / "separation.json"
 
 
 def _run(run: Run) -> Path:
@@ -65,10 +58,9 @@ def _run(run: Run) -> Path:
     from analysis.tables.separation import signal_tables
 
     path = record_path(run)
-    with run_lock(path.parent):
-        if not path.exists():
-            quiet_libraries()
-            write_record(path, _measure(run, path.parent))
+    if not path.exists():
+        quiet_libraries()
+        write_record(path, _measure(run, path.parent))
     [table] = signal_tables([read_record(path, SeparationRecord)])
     print_record(path, table)
     return path
@@ -93,12 +85,10 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     def sample(log: GenerationLog) -> list[Generation]:
         checkpoint = evaluation.load_generator(run)
         torch.manual_seed(run.seed)
-        return evaluation.respond(
-            run, checkpoint, repeated, progress="samples", temperature=TEMPERATURE, log=log
-        )
+        return evaluation.respond(run, checkpoint, repeated, progress="samples", temperature=1.0, log=log)
 
     weights = inputs.resolve_weights([run.generator])[run.generator]
-    origin = [separation_id(run), weights, [asdict(p) for p in prompts]]
+    origin = [folder.name, weights, [asdict(p) for p in prompts]]
     responses, sample_seconds = cached_generations(folder / "samples.json", origin, sample)
     texts = [r.response for r in responses]
     correct: list[float | None]
@@ -113,14 +103,14 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     signals: dict[str, list[float | None]] = {}
     cut = {}
     for model, checkpoint in checkpoints.items():
-        print(f"{separation_id(run)}: scoring {len(texts)} responses under {checkpoint}", file=sys.stderr)
+        print(f"{folder.name}: scoring {len(texts)} responses under {checkpoint}", file=sys.stderr)
         scores = evaluation.load_scorer(checkpoint, run.scoring, run.chat_template.verifier).score(
             [p.conversation for p in repeated], texts, [bool(r.finished) for r in responses], entropy=True
         )
         signals |= response_signals(model, scores, texts, run.data.answers)
         cut[model] = sum(score.truncated for score in scores)
     return SeparationRecord(
-        separation_id=separation_id(run),
+        separation_id=folder.name,
         verifier=run.verifier.name,
         data=run.data.name,
         verifier_checkpoint=run.verifier.checkpoint,

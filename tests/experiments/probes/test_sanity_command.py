@@ -4,11 +4,9 @@ import pytest
 from small_runs import Cell, composed
 
 from cme.data.alpaca_format import read_outputs
-from cme.records import Generation, Pair, Prompt, SanityRecord, Verdict, read_record
-from experiments.config.components import Component
+from cme.records import Generation, Prompt, SanityRecord, read_record
 from experiments.probes import sanity
 from experiments.probes.sanity import opponents
-from experiments.run import judging
 
 
 def test_opponents_are_what_they_are_called() -> None:
@@ -24,7 +22,6 @@ def test_opponents_are_what_they_are_called() -> None:
         "cut start": ["a"],  # the other has no sentence end
         "itself": ["a", "b"],
     }
-    assert set(found) == set(sanity.OPPONENTS)
     made = [p.policy.tokens for name in ("null", "longer", "shorter", "copied") for p in found[name]]
     assert set(made) == {None} and {p.policy.tokens for p in found["itself"]} == {1}
     assert found["null"][0].policy.response == found["null"][1].policy.response
@@ -36,16 +33,8 @@ def test_opponents_are_what_they_are_called() -> None:
     assert found["shorter"][0].policy.response == found["cut start"][0].policy.response == "blue."
     assert [p.policy.response for p in found["copied"]] == ["name a colour", "count to four"]
     assert [(p.start.response, p.policy.response) for p in found["itself"]] == [("x0", "y0"), ("x1", "y1")]
-    assert all(
-        p.start == g
-        for name in ("null", "longer", "copied")
-        for p, g in zip(found[name], greedy, strict=True)
-    )
-
-
-def test_an_opponent_without_a_pair_is_left_out() -> None:
-    endless = [Generation("on and on", False, 3)]
-    assert "shorter" not in opponents([Prompt("a", "speak")], endless, endless, endless)
+    assert all([p.start for p in found[name]] == greedy for name in ("null", "longer", "copied"))
+    assert "shorter" not in opponents(prompts[1:], greedy[1:], greedy[1:], greedy[1:])
 
 
 def test_one_command_judges_records_and_is_not_run_twice(
@@ -67,32 +56,9 @@ def test_one_command_judges_records_and_is_not_run_twice(
     assert capsys.readouterr().out == printed and path.read_bytes() == before
 
 
-def test_opponents_that_a_judge_does_not_see_whole_are_counted(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = composed(cell("experiment=judge_sanity", "seed=6", "judge=local", "judge.max_response_chars=12"))
-    prompts, longer = [Prompt("a", "name")], Generation("thirteen char", True, 2)
-    assert len(longer.response) == 13
-    own = opponents(prompts, [Generation("short", True, 1)], [longer], [longer])
-    monkeypatch.setattr(sanity, "opponents", lambda *_: own)
-
-    def ties(judge: Component, pairs: list[Pair], *_: object) -> list[Verdict]:
-        return [Verdict(p.prompt_id, order, "tie") for p in pairs for order in (True, False)]
-
-    monkeypatch.setattr(judging, "collect_verdicts", ties)
-    record = read_record(sanity.run(config), SanityRecord)
-    null = len(own["null"][0].policy.response) > 12
-    assert record.warnings == [
-        f"opponent {name}: {count} of 2 responses were cut at judge.max_response_chars=12 for judging"
-        for name, count in (("null", int(null)), ("itself", 2))
-        if count
-    ]
-
-
 def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        config = composed(cell("experiment=judge_sanity", *overrides))
-        return sanity.sanity_id(config)
+        return sanity.record_path(composed(cell("experiment=judge_sanity", *overrides))).parent.name
 
     assert identity() == identity("trainer.max_steps=7", "reward=random", "monitor_every=3")
     assert identity() != identity("judge=reference_similarity")

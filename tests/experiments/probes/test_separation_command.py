@@ -37,9 +37,6 @@ def test_signals_are_means_over_response_and_answer() -> None:
         "cross_entropy verifier answer": [4, None, None],
         "predictive_entropy verifier answer": [8, None, None],
     }
-
-
-def test_where_the_answer_is_the_whole_response_it_has_no_span() -> None:
     found = separation.response_signals("generator", [score([1], [(0, 1)])], ["7"], "whole")
     assert set(found) == {"cross_entropy generator response", "predictive_entropy generator response"}
 
@@ -118,18 +115,15 @@ def test_what_was_sampled_before_it_was_cut_off_is_kept(
 
 def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        config = composed(cell("experiment=separation", *overrides))
-        return separation.separation_id(config)
+        return separation.record_path(composed(cell("experiment=separation", *overrides))).parent.name
 
     same = ("trainer.max_steps=7", "reward=random", "monitor_every=3", "judge=reference_similarity")
     assert len({identity(), *map(identity, same)}) == 1
     others = (
         "verifier=gemma_instruct",
-        "regime=sft",
         "seed=1",
         "data.eval_prompts=11",
         "trainer.num_generations=8",
-        "evaluation.max_new_tokens=5",
         "evaluation.batch_size=7",
     )
     assert len({identity(), *map(identity, others)}) == 1 + len(others)
