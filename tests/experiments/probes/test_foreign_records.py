@@ -30,7 +30,6 @@ def write_run(folder: Path, **config: Any) -> Path:
         ({"name": "world", "oracle": GADGET}, "cme.scoring.command_line.main, which no file in conf/ names"),
         ({"name": "world", "train_split": "${oc.env:HOME}"}, "config.data has an interpolation"),
         ({"name": 5}, "config.data.name is 5"),
-        ({"oracle": None}, "config.data.name is None"),
         ({"name": "world", "surprise": 1}, "the settings of the data"),
         ({"name": "world", "seed": {"a": 1}}, "the settings of the data"),
     ],
@@ -61,20 +60,6 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, capsys: pytest.Captur
     assert main(["analyze", str(run.parent)]) == 2
     assert "analysis is a link; name the folder to write to with --out" in capsys.readouterr().err
     assert outside.read_text() == "mine"
-
-
-def test_a_file_in_place_of_the_output_is_refused_before_records_are_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out").write_text("mine")
-    (tmp_path / "record.json").write_text("no record")
-    assert main(["analyze", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'out'} is a file; name a folder with --out\n"
-
-
-def test_options_of_files_are_refused_with_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["judge", str(write_run(tmp_path)), "--judge", "oracle", "--out", "there"]) == 2
-    assert "--out is for files of outputs" in capsys.readouterr().err
 
 
 def test_scoring_that_is_no_runs_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
