@@ -27,7 +27,7 @@ from experiments.config import identity
 from experiments.config.components import locate
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run.store import RECORD, Store, count_unscored, finished_comparators, trains
+from experiments.run.store import RECORD, Store, count_unscored_selection, finished_comparators, trains
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = (RECORD, "sanity.json", "separation.json")
@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         function: Makes the record unless it exists, and returns its path.
-        record_path: Where the record lies. Its folder belongs to this cell alone; lock and state lie there too.
+        record_path: Where the record lies, in a folder of this cell alone.
     """
 
     function: Callable[[Run], Path]
@@ -68,11 +68,16 @@ def record_path(run: Run) -> Path:
 
 
 def is_done(run: Run) -> bool:
-    """Whether nothing of a run is pending. Raises ValueError for a record that cannot be read."""
-    if trains(run):
-        return Store(run).done
+    """Whether the record has every comparison with a further model, and every verdict in it is scored.
+
+    Raises ValueError for a record that cannot be read.
+    """
     path = record_path(run)
-    return path.exists() and not finished_state(path, attempts=0).unscored
+    if not path.exists():
+        return False
+    found = finished_state(path, attempts=0)
+    wanted = run.comparisons if trains(run) else {}
+    return not found.unscored and wanted.items() <= found.comparators.items()
 
 
 def run(run: Run) -> None:
@@ -132,10 +137,7 @@ def run(run: Run) -> None:
 
 @contextlib.contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run's lock. If another process holds it, name that process and wait. The holder may take it again.
-
-    Raises as `cme.runtime.files.hold_lock` does.
-    """
+    """Hold a run's lock. If another process holds it, name that process and wait. The holder may take it again."""
     if not files.holds_lock(folder / LOCK) and is_held(folder):
         known = read_state(folder)
         owner = known.owner if known is not None and known.owner else "another process"
@@ -145,7 +147,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process holds the run's lock. Raises as `cme.runtime.files.is_locked` does."""
+    """Whether a living process holds the run's lock."""
     return files.is_locked(folder / LOCK)
 
 
@@ -188,7 +190,8 @@ def finished_state(record: Path, attempts: int) -> RunState:
     unscored, comparators = 0, {}
     if record.name == RECORD:
         run = read_record(record)
-        unscored, comparators = count_unscored(run), finished_comparators(run)
+        unscored = sum(v.outcome == "unscored" for v in run.verdicts) + count_unscored_selection(run)
+        comparators = finished_comparators(run)
     elif record.name == "sanity.json":
         groups = read_record(record, SanityRecord).verdicts.values()
         unscored = sum(v.outcome == "unscored" for verdicts in groups for v in verdicts)
@@ -202,8 +205,8 @@ def report_progress(
 
     This only informs, so an error in writing it is ignored.
     """
+    progress = asdict(Progress(stage, step, steps, seconds))
     with contextlib.suppress(OSError, Unavailable):
-        progress = asdict(Progress(stage, step, steps, seconds))
         write_json(folder / PROGRESS, progress, durable=False)  # a sync can take a fifth of a second
 
 

@@ -1,10 +1,7 @@
 """Compare a finished run's policy, and its untrained start, with further models and with the cut start.
 
-A comparison is added to the record and changes nothing else in it. Runs share the responses of a further model to the
-same prompts, and the verdicts on a start against it.
-
-The control `cut start` are the untrained model's own responses, cut short without any training or model
-(`cme.evaluation.cut_start`).
+A comparison is added to the record and changes nothing else in it. The cut start are the untrained model's own
+responses, cut short without any training or model (`cme.evaluation.cut_start`).
 """
 
 from collections.abc import Sequence
@@ -32,7 +29,7 @@ from experiments.run import judging
 from experiments.run.cell import print_message, report_progress
 from experiments.run.evaluation import cached_responses
 from experiments.run.inputs import pair_prompts, resolve_weights
-from experiments.run.store import Store, pending_comparators
+from experiments.run.store import Store, finished_comparators
 
 
 def compare(run: Run, store: Store) -> None:
@@ -40,13 +37,15 @@ def compare(run: Run, store: Store) -> None:
 
     The record is written after each comparison.
     """
-    for name in run.evaluation.comparators.keys() - store.comparators.keys():
+    for name in run.evaluation.comparators.keys() - run.comparisons.keys():
         print_message(run, f"comparator {name} is the untrained start itself, skipped")
     record = read_record(store.record)
-    for name, checkpoint in pending_comparators(record, store.comparators).items():
-        updated = _compare_with(run, store, record, name, checkpoint)
-        if updated != record:
-            write_record(store.record, record := updated)
+    finished = finished_comparators(record)
+    for name, checkpoint in run.comparisons.items():
+        if finished.get(name) != checkpoint:
+            updated = _compare_with(run, store, record, name, checkpoint)
+            if updated != record:
+                write_record(store.record, record := updated)
 
 
 def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
@@ -63,19 +62,15 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
         before = Comparison(name, checkpoint, responses, [])
         seconds += took
         environment = environment | {f"weights of {checkpoint}": weights}
-        warnings = [
-            *warnings,
-            *judging.unread_warnings(run.judge, responses, [], owner=f"comparator {name}'s"),
-        ]
+        unread = judging.unread_warnings(run.judge, responses, [], owner=f"comparator {name}'s")
+        warnings = [*warnings, *unread]
     # the comparator stands for the start, then the start stands for the policy
     against = [replace(p, start=r) for p, r in zip(record.pairs, before.responses, strict=True)]
     of_start = [replace(p, policy=pair.start) for p, pair in zip(against, record.pairs, strict=True)]
-    # the cut start may depend on the policy, so that runs have nothing to share
-    start_log = store.verdicts if name == CUT_START else _start_verdict_log(run, store)
     verdicts: list[list[Verdict]] = []
     for pairs, path, known in (
         (against, store.verdicts, before.policy),
-        (of_start, start_log, before.start or []),
+        (of_start, _start_verdict_log(run, store, name), before.start or []),
     ):
         with VerdictLog(path) as log:
             earlier = log.seconds
@@ -96,11 +91,14 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
     )
 
 
-def _start_verdict_log(run: Run, store: Store) -> Path:
-    """The log of the verdicts on a start against all comparators, one per judge, which the start's runs share.
+def _start_verdict_log(run: Run, store: Store, comparator: str) -> Path:
+    """The log of the verdicts on a start against further models, one per judge, which the start's runs share.
 
-    It has a budget of calls apart from that of the runs.
+    It has a budget of calls apart from that of the runs. The cut start may depend on the policy, so that runs have
+    nothing to share.
     """
+    if comparator == CUT_START:
+        return store.verdicts
     digests = {str(name): judging.judge_digest(judge) for name, judge in judging.judges(run.judge).items()}
     return store.starts / f"{identity.start_id(run)}-comparators-{identity.digest(digests)}.jsonl"
 
@@ -137,14 +135,10 @@ def comparator_responses(
     run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
 ) -> tuple[list[Generation], float]:
     """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
-    template = identity.counted_template(run.chat_template.generator)
-    inputs = [
-        weights,
-        run.evaluation.max_new_tokens,
-        [p.text for p in prompts],
-        *identity.stop_rule(run).values(),
-        *([template] if template else []),
-    ]
+    inputs: list[object] = [weights, run.evaluation.max_new_tokens, [p.text for p in prompts]]
+    inputs += identity.stop_rule(run).values()
+    if template := identity.counted_template(run.chat_template.generator):
+        inputs.append(template)
     path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
     model = partial(load, name, chat_template_kwargs=run.chat_template.generator)
     return cached_responses(run, path, inputs, model, prompts, progress=f"answers of {name}", published=name)

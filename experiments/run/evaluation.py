@@ -11,7 +11,6 @@ from typing import Any
 from cme.checkpoints import Checkpoint, load, load_tokenizer, stop_ids
 from cme.evaluation.capabilities import Score, ifeval_scores, measure
 from cme.grading.answers import has_final_answer, is_correct
-from cme.grading.constraints import ConstrainedPrompt
 from cme.models.generation import decoding_fields, generate
 from cme.models.generation_log import GenerationLog
 from cme.records import (
@@ -31,6 +30,7 @@ from cme.scoring.verifier import Verifier
 from experiments.config import identity
 from experiments.config.runs import Run, reward_verifiers
 from experiments.config.schema import Scoring
+from experiments.run import inputs
 from experiments.run.store import Store, cached_generations, cached_stage
 
 
@@ -81,7 +81,7 @@ def respond(
 
 
 def greedy_decoding(run: Run) -> dict[str, Any]:
-    """How the responses of generator and policy are decoded, for the record: fields of GenerationConfig, end tokens."""
+    """How generator and policy respond, for the record: fields of GenerationConfig, and the end tokens."""
     ids = stop_ids(run.generator, run.evaluation.stop)
     tokenizer = load_tokenizer(run.generator, run.chat_template.generator)
     tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
@@ -100,10 +100,7 @@ def cached_responses(
 ) -> tuple[list[Generation], float]:
     """A checkpoint's greedy responses and the seconds that they took, generated once for equal `inputs`.
 
-    Args:
-        path: The file that keeps them, which runs share.
-        load_checkpoint: Called only if the file does not have them.
-        published: As in `respond`.
+    Runs share the file `path`. A checkpoint is loaded only if it does not have them. `published`: see `respond`.
     """
 
     def make(log: GenerationLog) -> list[Generation]:
@@ -115,10 +112,7 @@ def cached_responses(
 def verifier_responses(
     run: Run, store: Store, weights: Mapping[str, str], prompts: Sequence[Prompt]
 ) -> tuple[list[Generation] | None, float]:
-    """The frozen verifier's own greedy responses and the seconds that they took; None unless there is one verifier.
-
-    Runs with the same verifier, quantization, prompts and limits share them.
-    """
+    """The frozen verifier's own greedy responses, which runs share, and the seconds; None without a single verifier."""
     name = run.responding_verifier
     if name is None:
         return None, 0.0
@@ -179,9 +173,11 @@ def grade_pairs(
     def grade(responses: Sequence[Generation]) -> list[Grade]:
         return [_grade(oracle, p.prompt, r) for p, r in zip(pairs, responses, strict=True)]
 
-    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
     return Grades(
-        grade([p.start for p in pairs]), grade([p.policy for p in pairs]), grade(cut_starts), chosen
+        grade([p.start for p in pairs]),
+        grade([p.policy for p in pairs]),
+        grade(cut_starts),
+        grade(selected.responses) if selected and selected.responses is not None else None,
     )
 
 
@@ -199,15 +195,15 @@ def measure_accuracy(run: Run, pairs: Sequence[Pair], selected: Selected | None)
     def grade(responses: Sequence[Generation]) -> list[bool | None]:
         return [is_correct(r.response, p.answer, kind) for p, r in zip(pairs, responses, strict=True)]
 
-    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
-    return Accuracy(grade([p.start for p in pairs]), grade([p.policy for p in pairs]), chosen)
+    return Accuracy(
+        grade([p.start for p in pairs]),
+        grade([p.policy for p in pairs]),
+        grade(selected.responses) if selected and selected.responses is not None else None,
+    )
 
 
 def blind_spots(run: Run) -> dict[str, list[str]] | None:
-    """The facts about which the families of generator and verifier have false beliefs; None if that is unknown.
-
-    Those of several verifiers are the facts about which any of them has one.
-    """
+    """The facts about which the families of generator and verifiers have false beliefs; None if that is unknown."""
     if run.data.blind_spots is None:
         return None
     facts = run.data.blind_spots.instantiate()
@@ -222,15 +218,21 @@ def blind_spots(run: Run) -> dict[str, list[str]] | None:
 
 
 def measure_capabilities(
-    run: Run, store: Store, weights: Mapping[str, str], training: dict[str, Any]
-) -> tuple[list[Capability], float] | None:
-    """Scores of start and policy on lm-eval's tasks, and the seconds that they took; None without tasks.
+    run: Run, store: Store, weights: Mapping[str, str], training: dict[str, Any], pairs: Sequence[Pair]
+) -> tuple[list[Capability], float | None]:
+    """Scores of start and policy on the constraints of the pairs' prompts and on lm-eval's tasks.
 
-    Runs share the scores of a start. Raises ValueError if start and policy were scored on different items.
+    Also the seconds of the tasks; None without tasks. Runs share the scores of a start. Raises ValueError if start and
+    policy were scored on different items.
     """
+    found: list[Capability] = []
+    if constrained := inputs.constraints(run, [pair.prompt for pair in pairs]):
+        before = ifeval_scores(run.data.name, constrained, [pair.start.response for pair in pairs])
+        after = ifeval_scores(run.data.name, constrained, [pair.policy.response for pair in pairs])
+        found += map(_capability, before, after)
     wanted = run.capabilities
     if not wanted.tasks:
-        return None
+        return found, None
 
     def score(checkpoint: str) -> list[dict[str, Any]]:
         scores = measure(
@@ -246,25 +248,14 @@ def measure_capabilities(
     settings |= {"lm_eval": version("lm-eval"), **identity.counted_template(run.chat_template.generator)}
     if wanted.chat_template:
         settings["tokenized"] = "context and continuation apart"  # scores from before that are not reused
-    inputs = [weights[run.generator], settings]
-    path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(inputs)}.json"
-    start = cached_stage(path, inputs, lambda _: score(run.generator))
+    of_start = [weights[run.generator], settings]
+    path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(of_start)}.json"
+    start = cached_stage(path, of_start, lambda _: score(run.generator))
     path = store.trained / f"capabilities-{identity.digest(settings)}.json"
     policy = cached_stage(path, [training, settings], lambda _: score(str(store.checkpoint)))
-    found = [
-        _capability(Score(**before), Score(**after))
-        for before, after in zip(start.value, policy.value, strict=True)
-    ]
+    for one, other in zip(start.value, policy.value, strict=True):
+        found.append(_capability(Score(**one), Score(**other)))
     return found, start.seconds + policy.seconds
-
-
-def score_constraints(
-    task: str, prompts: Sequence[ConstrainedPrompt], pairs: Sequence[Pair]
-) -> list[Capability]:
-    """IFEval's scores of start and policy on the prompts of the pairs, under the name `task`."""
-    before = ifeval_scores(task, prompts, [pair.start.response for pair in pairs])
-    after = ifeval_scores(task, prompts, [pair.policy.response for pair in pairs])
-    return list(map(_capability, before, after))
 
 
 def _capability(before: Score, after: Score) -> Capability:

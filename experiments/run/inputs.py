@@ -30,12 +30,12 @@ def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
 
 
 def training_prompts(run: Run) -> list[Prompt]:
-    """The prompts that a run trains on. Raises as `load_prompts` does."""
+    """The prompts that a run trains on."""
     return load_prompts(run.data, run.data.train_split, run.data.train_prompts)
 
 
 def evaluation_prompts(run: Run) -> list[Prompt]:
-    """The prompts that a run is evaluated on. Raises as `load_prompts` does."""
+    """The prompts that a run is evaluated on."""
     return load_prompts(run.data, run.data.eval_split, run.data.eval_prompts)
 
 
@@ -101,11 +101,10 @@ def training_checkpoints(run: Run) -> list[str]:
 
 
 def resolve_weights(names: Iterable[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
-    """Make checkpoints loadable, and return what identifies the weights of each by its name.
+    """Make checkpoints, and tokenizers, loadable; return what identifies the weights of each checkpoint by its name.
 
-    That is the commit of a checkpoint on the hub, the name of the folder, which contains a digest, of one that is
-    converted here, this name with a digest of the weights for one that is trained here, and the name of a local folder
-    itself. Of `tokenizers_of`, only the tokenizers are made loadable. Raises as `cme.checkpoints.ensure` does.
+    That is the commit of a checkpoint on the hub, the name of the folder (with a digest) of one that is converted or
+    trained here, and the name of a local folder itself. Raises as `cme.checkpoints.ensure` does.
     """
     from cme.checkpoints import RANDOM, ensure
     from cme.miniature.models import weights_identity

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cme import Unavailable
 from cme.judges.base import Judge
@@ -106,11 +106,11 @@ def collect_verdicts(
 
 def reward_spending(run: Run, log: Path) -> Spending | None:
     """What the judge of a run's reward has spent, from its log; None for a reward without a judge."""
-    if not run.reward_judges:
+    judged = run.reward_judges.values()
+    if not judged:
         return None
     spent = VerdictLog(log)
     calls = sum(spent.calls.values())
-    judged = run.reward_judges.values()
     known = not calls or all(instantiate_judge(judge).price(1, 1) is not None for judge in judged)
     return Spending(calls, sum(spent.usd.values()) if known else None)
 
@@ -125,37 +125,30 @@ def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what:
         "use another judge or other data (with data=file the field `output` is a reference answer, `answer` a gold "
         "answer)"
     )
-    _warn_of_lacking(group, judge, [(prompt, ()) for prompt in prompts], what, remedy)
+    _warn_of_lacking(group, judge, [(prompt,) for prompt in prompts], what, remedy)
 
 
 def check_pairs(judge: Component, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:
-    """Print, and return, warnings if a judge cannot judge some of the pairs.
+    """Print, and return, warnings if a judge cannot judge some of the pairs, which `what` names.
 
-    `what` names the pairs. Raises BadConfig, with the remedy, if it can judge none.
+    Raises BadConfig, with the remedy, if it can judge none.
     """
-    comparisons = [
-        (prompt, (pair.start, pair.policy)) for prompt, pair in zip(pair_prompts(pairs), pairs, strict=True)
-    ]
-    return _warn_of_lacking("judge", judge, comparisons, what, remedy)
+    shown = [(q, p.start, p.policy) for q, p in zip(pair_prompts(pairs), pairs, strict=True)]
+    return _warn_of_lacking("judge", judge, shown, what, remedy)
 
 
 def _warn_of_lacking(
-    group: str,
-    judge: Component,
-    comparisons: Sequence[tuple[Prompt, Sequence[Generation]]],
-    what: str,
-    remedy: str,
+    group: str, judge: Component, shown: Sequence[tuple[Any, ...]], what: str, remedy: str
 ) -> list[str]:
-    """Print, and return, warnings for comparisons that lack something; each is a prompt and the known responses."""
+    """Print, and return, warnings if something is missing; `shown` are the arguments of `Judge.missing`."""
     warnings = []
     for member in judges(judge).values():
-        lacks = [judge_class(member).missing(prompt, *responses) for prompt, responses in comparisons]
-        reasons = [lack for lack in lacks if lack is not None]
-        if reasons and len(reasons) == len(lacks):
-            raise BadConfig(f"{group}={member.name} can judge none of {what}: {reasons[0]}; {remedy}")
-        if reasons:
+        lacks = [lack for given in shown if (lack := judge_class(member).missing(*given)) is not None]
+        if lacks and len(lacks) == len(shown):
+            raise BadConfig(f"{group}={member.name} can judge none of {what}: {lacks[0]}; {remedy}")
+        if lacks:
             warnings.append(
-                f"{group}={member.name} cannot judge {len(reasons)} of {len(lacks)} of {what}: {reasons[0]}"
+                f"{group}={member.name} cannot judge {len(lacks)} of {len(shown)} of {what}: {lacks[0]}"
             )
     for warning in warnings:
         print(plain(f"warning: {warning}"), file=sys.stderr)

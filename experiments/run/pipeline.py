@@ -15,7 +15,7 @@ from typing import Any
 from cme.data.alpaca_format import write_outputs
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import GenerationLog
-from cme.records import Capability, Pair, Prompt, RunRecord, Verdict, read_record, write_record
+from cme.records import Pair, Prompt, RunRecord, Verdict, read_record, write_record
 from cme.runtime import signals
 from cme.runtime.files import delete_partial_files
 from cme.training.checkpoint_files import find_damage
@@ -33,17 +33,17 @@ from experiments.run import (
     selection,
     training,
 )
-from experiments.run.cell import is_held, print_message, quiet_libraries, report_progress, run_lock
+from experiments.run.cell import is_done, is_held, print_message, quiet_libraries, report_progress, run_lock
 from experiments.run.store import Stage, Store, cached_generations, cached_stage, count_unscored_selection
 from experiments.run.surprisal import NotIndependent, measure_surprisal
-from experiments.run.twin import find_twin, pairs_of_selected, take_over
+from experiments.run.twin import find_twin, take_over
 
 
 @signals.handle_signals()
 def run(run: Run) -> Path:
     """Run the stages of a cell that are not done; return the path of its record."""
     store = Store(run)
-    if store.done:
+    if is_done(run):
         print_message(run, "done before, skipped")
         return store.record
     quiet_libraries()
@@ -82,37 +82,50 @@ def _make_record(run: Run, store: Store) -> RunRecord:
     by_verifier, verifier_seconds = evaluation.verifier_responses(run, store, weights, prompts["evaluation"])
     verdicts, judge_seconds = _judge(run, store, pairs)
     report_progress(store.folder, "evaluating saved checkpoints and capabilities")
+    warnings = validate(run) + judging.truncation_warnings(run, pairs) + training.warnings(store)
+    chosen = selection.select_checkpoint(run, store, weights, result, pairs)
+    capabilities, capability_seconds = evaluation.measure_capabilities(run, store, weights, result, pairs)
+    environment["training"] = store.trained.name
+    if "processes" in result:
+        environment["processes"] = str(result["processes"])
     seconds = {
         "train": trained.seconds,
         **{f"train: {part}": seconds for part, seconds in trained.value["seconds"].items()},
         "generate": generate_seconds + verifier_seconds,
         "judge": judge_seconds,
+        "select": chosen.seconds,
+        "capabilities": capability_seconds,
     }
-    warnings = validate(run) + judging.truncation_warnings(run, pairs) + training.warnings(store)
-    trajectory = selected = None
-    if (chosen := selection.select_checkpoint(run, store, weights, result, pairs)) is not None:
-        trajectory, selected, seconds["select"], of_selection = chosen
-        warnings += of_selection
-    capabilities, of_capabilities = _measure_capabilities(run, store, weights, result, pairs)
     record = RunRecord(
-        **_configured_fields(run),
-        environment=environment
-        | {"training": store.trained.name}
-        | ({"processes": str(result["processes"])} if "processes" in result else {})
-        | {f"sha256 of {use} prompts": digest for use, digest in digests.items()},
-        warnings=warnings + without_gold,
+        run_id=run.run_id,
+        scale=run.scale.name,
+        family=run.family.name,
+        regime=run.regime,
+        reward=run.method,
+        verifier=run.verifier.name,
+        judge=run.judge.name,
+        seed=run.seed,
+        experiment=run.experiment.name,
+        generator_checkpoint=run.generator,
+        verifier_checkpoint=run.verifier_name,
+        heldout_checkpoint=run.heldout_verifier,
+        config=run.settings,
+        decoding=evaluation.greedy_decoding(run),
+        neutral=identity.neutral_fields(run),
+        environment=environment | {f"sha256 of {use} prompts": digest for use, digest in digests.items()},
+        warnings=[*warnings, *chosen.warnings, *without_gold],
         stopped=result["stopped"],
         untrained=result.get("untrained") or training.without_choice(store),
         reward_judging=judging.reward_spending(run, store.reward_verdicts),
         history=result["history"],
         pairs=pairs,
         verdicts=verdicts,
-        seconds=seconds | of_capabilities,
-        trajectory=trajectory,
-        selected=selected,
+        seconds={stage: took for stage, took in seconds.items() if took is not None},
+        trajectory=chosen.trajectory,
+        selected=chosen.selected,
         capabilities=capabilities or None,
-        accuracy=evaluation.measure_accuracy(run, pairs, selected),
-        grades=evaluation.grade_pairs(run, pairs, comparators.cut_starts(run, pairs), selected),
+        accuracy=evaluation.measure_accuracy(run, pairs, chosen.selected),
+        grades=evaluation.grade_pairs(run, pairs, comparators.cut_starts(run, pairs), chosen.selected),
         blind_spots=spots,
         verifier_responses=by_verifier,
         verifier_quality=evaluation.true_quality(run, prompts["evaluation"], by_verifier),
@@ -122,40 +135,6 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         return measure_surprisal(record)
     except NotIndependent as error:
         return replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
-
-
-def _configured_fields(run: Run) -> dict[str, Any]:
-    """The fields of a record that the configuration determines."""
-    return {
-        "run_id": run.run_id,
-        "scale": run.scale.name,
-        "family": run.family.name,
-        "regime": run.regime,
-        "reward": run.method,
-        "verifier": run.verifier.name,
-        "judge": run.judge.name,
-        "seed": run.seed,
-        "experiment": run.experiment.name,
-        "generator_checkpoint": run.generator,
-        "verifier_checkpoint": run.verifier_name,
-        "heldout_checkpoint": run.heldout_verifier,
-        "config": run.settings,
-        "decoding": evaluation.greedy_decoding(run),
-        "neutral": identity.neutral_fields(run),
-    }
-
-
-def _measure_capabilities(
-    run: Run, store: Store, weights: Mapping[str, str], result: dict[str, Any], pairs: Sequence[Pair]
-) -> tuple[list[Capability], dict[str, float]]:
-    """Scores on the prompts' constraints and on lm-eval's tasks, and the seconds of the tasks where there are any."""
-    capabilities = []
-    if constrained := inputs.constraints(run, [pair.prompt for pair in pairs]):
-        capabilities += evaluation.score_constraints(run.data.name, constrained, pairs)
-    measured = evaluation.measure_capabilities(run, store, weights, result)
-    if measured is None:
-        return capabilities, {}
-    return capabilities + measured[0], {"capabilities": measured[1]}
 
 
 def _finish_training(run: Run, store: Store, weights: Mapping[str, str], prompts: str) -> Stage:
@@ -238,8 +217,9 @@ def _judge_twin(run: Run, store: Store, twin: RunRecord) -> RunRecord:
     record = take_over(run, store, twin, preparation.checkpoint_names([run]))
     verdicts, seconds = _judge(run, store, record.pairs)
     selected = record.selected
-    if selected is not None and (pairs := pairs_of_selected(record)):
-        on_selected, seconds = _judge(run, store, pairs)
+    if selected is not None and selected.responses is not None:
+        both = zip(record.pairs, selected.responses, strict=True)
+        on_selected, seconds = _judge(run, store, [replace(p, policy=response) for p, response in both])
         selected = replace(selected, verdicts=on_selected)
     return replace(record, selected=selected, verdicts=verdicts, seconds=record.seconds | {"judge": seconds})
 

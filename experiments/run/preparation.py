@@ -10,15 +10,16 @@ from typing import Any
 from cme import Unavailable
 from cme.data import files
 from cme.models import hub
-from cme.records import CUT_START, RunRecord
+from cme.records import CUT_START, RunRecord, read_record
 from cme.training.checkpoint_files import KEPT
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.trainers import Optimization
 from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run import inputs, judging, provenance
-from experiments.run.store import Store, add_to_experiments, missing_comparators, trains
-from experiments.run.twin import find_responses
+from experiments.run.cell import is_done
+from experiments.run.store import Store, add_to_experiments, trains
+from experiments.run.twin import find_twin
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """Instructions for bfloat16 of x86 and Arm by their names in torch, of which a CPU needs one."""
@@ -36,21 +37,22 @@ def prepare(runs: list[Run]) -> None:
     cut: list[str] = []
     for run in runs:
         store = Store(run)
-        record = find_responses(run, store) if trains(run) else None
+        judged = trains(run) and store.record.exists()
+        record = read_record(store.record) if judged else find_twin(run, store) if trains(run) else None
         if record is None:
             new.append(run)
             continue
-        missing = missing_comparators(record, store.comparators)
+        known = {(c.name, c.checkpoint) for c in record.comparisons or []}
+        missing = {name: c for name, c in run.comparisons.items() if (name, c) not in known}
         compared += [checkpoint for name, checkpoint in missing.items() if name != CUT_START]
         if CUT_START in missing and run.data.oracle is None:
             cut.append(run.generator)
-        if not store.record.exists():
+        if not judged:
             compared += judging.checkpoints(run.judge)
             _check_judge_of_twin(run, record)
     trained = [run for run in new if trains(run)]
-    over_network = [run for run in runs if judging.network_judges(run) and not Store(run).done]
     problems = [
-        *_problems(judging.probe, over_network),
+        *_problems(judging.probe, [run for run in runs if judging.network_judges(run) and not is_done(run)]),
         *_tracker_problems(trained),
         *_missing(new, compared, cut),
         *_changed_commits(runs),
@@ -94,7 +96,7 @@ def make_loadable(runs: list[Run]) -> None:
             what = f"the training prompts of data={run.data.name}"
             judging.check_prompts(f"judge@{path}", judge, inputs.training_prompts(run), what)
     _check_distillation(runs)
-    ensure(checkpoint_names(runs), _served_verifiers(runs))
+    ensure(checkpoint_names(runs), [name for run in runs for name in run.served_verifiers])
 
 
 def checkpoint_names(runs: list[Run]) -> list[str]:
@@ -106,10 +108,6 @@ def checkpoint_names(runs: list[Run]) -> list[str]:
         names += [name for judge in judges for name in judging.checkpoints(judge)]
         names += run.comparators.values()
     return list(dict.fromkeys(names))
-
-
-def _served_verifiers(runs: list[Run]) -> list[str]:
-    return [name for run in runs for name in run.served_verifiers]
 
 
 def _problems(check: Callable[..., object], *arguments: Any) -> list[str]:
@@ -138,7 +136,8 @@ def _missing(runs: list[Run], more: Sequence[str] = (), more_tokenizers: Sequenc
 
     Raises BadConfig for names that cannot be those of checkpoints.
     """
-    names, tokenizers = [*checkpoint_names(runs), *more], [*_served_verifiers(runs), *more_tokenizers]
+    names = [*checkpoint_names(runs), *more]
+    tokenizers = [*(name for run in runs for name in run.served_verifiers), *more_tokenizers]
     copies = dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run))
     problems = []
     if names or tokenizers or copies:
@@ -226,16 +225,12 @@ def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
 def _check_distillation(runs: list[Run]) -> None:
     """Raise BadConfig for distillation between models whose tokens differ."""
     distilled = [run for run in runs if run.trainer.method == "distillation"]
-    for run in {
-        (r.generator, r.verifier.checkpoint, str(r.data), str(r.chat_template)): r for r in distilled
-    }.values():
+    for run in {str((r.generator, r.verifier, r.data, r.chat_template)): r for r in distilled}.values():
         from cme.training.distillation import check_tokenizers
 
-        prompts, template = inputs.training_prompts(run), run.chat_template
+        models, template = (run.generator, run.verifier.checkpoint), run.chat_template
         with as_bad_config(f"trainer=distillation verifier={run.verifier.name}"):
-            check_tokenizers(
-                run.generator, run.verifier.checkpoint, prompts, template.generator, template.verifier
-            )
+            check_tokenizers(*models, inputs.training_prompts(run), template.generator, template.verifier)
 
 
 @dataclass(frozen=True)

@@ -36,20 +36,16 @@ def environment() -> dict[str, str]:
 
 
 def record_origin(run: Run, weights: Mapping[str, str], tasks: Sequence[str] = ()) -> dict[str, str]:
-    """The `environment` of a record: this process, the weights, and the commits of the data, which are recorded.
-
-    Raises as `record_commits` does.
-    """
+    """The `environment` of a record: this process, the weights, and the commits of the data, which it writes down."""
     commits = record_commits(run, weights, tasks)
     return environment() | commits | {f"weights of {name}": found for name, found in weights.items()}
 
 
 def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = ()) -> dict[str, str]:
-    """Write the commits of checkpoints and of the run's data to `commits.json`, and return those of the data.
+    """Write the commits of checkpoints, prompts and capability `tasks` to `commits.json`; return those of the data.
 
     The file in the folder of the training, which runs share, has what the training depends on, and that of the run has
-    all. The data are those of the prompts and of the capability `tasks`. Raises Unavailable for a run that began with
-    others.
+    all. Raises Unavailable for a run that began with others.
     """
     commits = cached_commits(run, checkpoints)
     if tasks:
@@ -94,10 +90,7 @@ def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
 
 
 def cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
-    """The commits in the local cache of those checkpoints, and of the run's data sets, that are on the hub.
-
-    Local data have digests in place of commits; local checkpoints have none.
-    """
+    """The commits of checkpoints and data sets in the local cache; the digests of local data."""
     from cme.checkpoints import commit as checkpoint_commit
 
     commits = {f"weights of {name}": checkpoint_commit(name) for name in checkpoints}
@@ -106,10 +99,7 @@ def cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
 
 
 def _data_versions(run: Run) -> dict[str, str | None]:
-    """The commit of each data set on the hub, and the digest of each local file, that the run's prompts are read from.
-
-    None for one that is not there. That of the training prompts comes first.
-    """
+    """The commit of each data set, and the digest of each file, of the run's prompts; those for training come first."""
     versions = {copy.source.name: copy.version for copy in data_copies(run)}
     return versions | {path: files.version(path) for path in own_files(run)}
 

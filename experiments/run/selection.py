@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from experiments.run.store import Store
 
 
 def selection_prompts(run: Run) -> list[Prompt]:
-    """The selection prompts. If their split is that of the evaluation, they are drawn from its other prompts.
+    """The selection prompts, drawn from the others of the evaluation's split if their split is the same.
 
     Raises BadConfig if there are too few, or if one of them is an evaluation or a training prompt.
     """
@@ -62,21 +62,21 @@ def selection_prompts(run: Run) -> list[Prompt]:
     return prompts
 
 
-def compared_steps(run: Run, last: int) -> list[int]:
-    """The steps whose policies are compared: those saved before the last step, and the last."""
-    assert run.selection.every is not None
-    return [*range(run.selection.every, last, run.selection.every), last]
+class Selection(NamedTuple):
+    """The outcome of a selection for the record; `seconds` is None if selection is off."""
+
+    trajectory: Trajectory | None = None
+    selected: Selected | None = None
+    seconds: float | None = None
+    warnings: Sequence[str] = ()
 
 
 def select_checkpoint(
     run: Run, store: Store, weights: dict[str, str], training: dict[str, Any], pairs: list[Pair]
-) -> tuple[Trajectory, Selected | None, float, list[str]] | None:
-    """The trajectory of a finished training, its selected checkpoint, their seconds and warnings for the record.
-
-    None if selection is off.
-    """
+) -> Selection:
+    """Compare the checkpoints of a finished training, and evaluate the selected one."""
     if run.selection.every is None:
-        return None
+        return Selection()
     prompts = selection_prompts(run)
     origin = [weights[run.generator], [asdict(p) for p in prompts]]
     path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
@@ -85,8 +85,8 @@ def select_checkpoint(
         run, path, origin, generator, prompts, progress="untrained model's responses"
     )
     last = int(training["history"]["step"][-1])
-    folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}
-    folders[last] = store.checkpoint
+    saved = range(run.selection.every, last, run.selection.every)
+    folders = {step: checkpoint_folder(store.checkpoint, step) for step in saved} | {last: store.checkpoint}
     asked = identity.digest([identity.decoding_fields(run), origin])
     judge, both_orders = run.selection.judge, run.evaluation.both_orders
     responses: dict[int, list[Generation]] = {}
@@ -121,15 +121,18 @@ def select_checkpoint(
     best = best_step(trajectory)
     if best is None or best == last:
         selected = None if best is None else Selected(best, None, None)
-        return trajectory, selected, seconds, warnings
-    selected, took, unread = _evaluate_selected(run, store, training, pairs, best, folders[best])
-    return trajectory, selected, seconds + took, warnings + unread
+        return Selection(trajectory, selected, seconds, warnings)
+    selected, took = _evaluate_selected(run, store, training, pairs, best, folders[best])
+    warnings += judging.unread_warnings(
+        run.judge, selected.responses or [], [], owner="the selected checkpoint's"
+    )
+    return Selection(trajectory, selected, seconds + took, warnings)
 
 
 def _evaluate_selected(
     run: Run, store: Store, training: dict[str, Any], pairs: list[Pair], step: int, folder: Path
-) -> tuple[Selected, float, list[str]]:
-    """The selected checkpoint with its responses to the evaluation prompts, their verdicts, seconds, and warnings."""
+) -> tuple[Selected, float]:
+    """The selected checkpoint with its responses to the evaluation prompts and their verdicts, and the seconds."""
     prompts = inputs.pair_prompts(pairs)
     answers, took = cached_responses(
         run,
@@ -145,8 +148,7 @@ def _evaluate_selected(
         earlier = log.seconds
         verdicts = judging.collect_verdicts(run.judge, compared, run.evaluation.both_orders, log)
         took += log.seconds - earlier
-    unread = judging.unread_warnings(run.judge, answers, [], owner="the selected checkpoint's")
-    return Selected(step, answers, verdicts), took, unread
+    return Selected(step, answers, verdicts), took
 
 
 def _checkpoint_result(

@@ -4,7 +4,7 @@ A file under its final name is complete.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,19 +60,10 @@ class Store:
         self.starts = root / "starts"
         self.start = self.starts / f"{identity.start_id(run)}.json"
         self.verifiers = root / "verifiers"
-        self.comparators = run.comparisons
 
     def saved_responses(self, step: int, prompts: str) -> Path:
         """The responses of the policy after a step to the prompts with the digest `prompts`."""
         return self.trained / "selection" / f"step-{step}-{prompts}.json"
-
-    @property
-    def done(self) -> bool:
-        """Whether the record has every comparison with a further model, and every verdict in it is scored."""
-        if not self.record.exists():
-            return False
-        record = read_record(self.record)
-        return not count_unscored(record) and not pending_comparators(record, self.comparators)
 
 
 class Stage(NamedTuple):
@@ -150,11 +141,6 @@ def count_unscored_selection(record: RunRecord) -> int:
     return on_selected + sum(n for checkpoint in checkpoints for n in checkpoint.unscored.values())
 
 
-def count_unscored(record: RunRecord) -> int:
-    """Number of unscored verdicts on the policy and of checkpoint selection."""
-    return sum(v.outcome == "unscored" for v in record.verdicts) + count_unscored_selection(record)
-
-
 def finished_comparators(record: RunRecord) -> dict[str, str]:
     """The comparators whose comparison is in the record with every verdict scored: checkpoint by name."""
     return {
@@ -162,15 +148,3 @@ def finished_comparators(record: RunRecord) -> dict[str, str]:
         for c in record.comparisons or []
         if c.start is not None and all(v.outcome != "unscored" for v in (*c.policy, *c.start))
     }
-
-
-def pending_comparators(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
-    """Those of the comparators whose comparison the record lacks or has with unscored verdicts."""
-    finished = finished_comparators(record)
-    return {name: checkpoint for name, checkpoint in comparators.items() if finished.get(name) != checkpoint}
-
-
-def missing_comparators(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
-    """Those of the comparators whose responses the record lacks."""
-    known = {(c.name, c.checkpoint) for c in record.comparisons or []}
-    return {name: checkpoint for name, checkpoint in comparators.items() if (name, checkpoint) not in known}

@@ -44,47 +44,15 @@ def participants(record: RunRecord) -> dict[str, str]:
     return verifiers | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 
-class SurprisalModel:
-    """A frozen language model that measures surprisal; equal responses to a prompt are scored once."""
-
-    def __init__(self, scorer: "Verifier") -> None:
-        self.scorer = scorer
-        self._known: dict[tuple[str, str], float | None] = {}
-
-    def measure(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """The pairs with the surprisal of both responses, in nats per token; None for an empty response."""
-        texts = dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy))
-        new = [text for text in texts if text not in self._known]
-        conversations = {p.prompt: p.messages or p.prompt for p in pairs}
-        scores = self.scorer.score(
-            [conversations[p] for p, _ in new], [r for _, r in new], [False] * len(new)
-        )
-        for text, score in zip(new, scores, strict=True):
-            # five digits, because the sixth depends on the other responses of the batch
-            self._known[text] = None if score.mean is None else round(-score.mean, 5)
-
-        def measured(prompt: str, generation: Generation) -> Generation:
-            return replace(generation, surprisal=self._known[prompt, generation.response])
-
-        return [
-            replace(p, start=measured(p.prompt, p.start), policy=measured(p.prompt, p.policy)) for p in pairs
-        ]
-
-
-def load_model(name: str, template: tuple[tuple[str, Any], ...] = (), **limits: Any) -> SurprisalModel:
-    """Load a language model.
-
-    Args:
-        template: The values for variables of its chat template.
-        limits: The fields of `Scoring`.
-    """
+def load_model(name: str, template: tuple[tuple[str, Any], ...] = (), **limits: Any) -> "Verifier":
+    """Load a language model; `template` are the values for variables of its chat template, `limits` as in `Scoring`."""
     from experiments.run.evaluation import load_scorer  # imports torch
 
-    return SurprisalModel(load_scorer(name, Scoring(**limits), dict(template) or None))
+    return load_scorer(name, Scoring(**limits), dict(template) or None)
 
 
 def measure_surprisal(
-    record: RunRecord, model: str | None = None, load: Callable[..., SurprisalModel] = load_model
+    record: RunRecord, model: str | None = None, load: Callable[..., "Verifier"] = load_model
 ) -> RunRecord:
     """The record with the surprisal of every response, in nats per token; None for an empty response.
 
@@ -112,12 +80,30 @@ def measure_surprisal(
             f"{record.run_id} has the settings config.scoring {', '.join(limits) or 'none'}; it must have "
             f"{', '.join(SCORING)}"
         )
+    scorer = load(name, tuple(sorted(template.items())), **limits)
     return replace(
         record,
-        pairs=load(name, tuple(sorted(template.items())), **limits).measure(record.pairs),
+        pairs=_measure_pairs(scorer, record.pairs),
         language_model=name,
         environment=record.environment | {f"weights of {name}": weights},
     )
+
+
+def _measure_pairs(scorer: "Verifier", pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs with the surprisal of both responses; equal responses to a prompt are scored once."""
+    conversations = {p.prompt: p.messages or p.prompt for p in pairs}
+    texts = list(dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy)))
+    scores = scorer.score([conversations[p] for p, _ in texts], [r for _, r in texts], [False] * len(texts))
+    # five digits, because the sixth depends on the other responses of the batch
+    known = {
+        text: None if score.mean is None else round(-score.mean, 5)
+        for text, score in zip(texts, scores, strict=True)
+    }
+
+    def measured(prompt: str, generation: Generation) -> Generation:
+        return replace(generation, surprisal=known[prompt, generation.response])
+
+    return [replace(p, start=measured(p.prompt, p.start), policy=measured(p.prompt, p.policy)) for p in pairs]
 
 
 def _check_independence(record: RunRecord, name: str) -> str:

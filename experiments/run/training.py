@@ -1,5 +1,4 @@
-"""Training a policy by the configured trainer: GRPO on the reward, DPO on pairs, SFT on the verifier's answers, or
-distillation of the verifier's distributions.
+"""Training a policy by the configured trainer, and the policy's responses.
 
 Best-of-n trains no policy: its responses are chosen from samples of the untrained model.
 """
@@ -89,8 +88,7 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
 def _digest_inputs(run: Run, store: Store, weights: str) -> str:
     """Digest of what the checkpoints of a training depend on besides the run's settings.
 
-    A training resumes only from checkpoints with the same digest. The verifier's answers are generated here, before the
-    processes of a launch read them.
+    The verifier's answers are generated here, before the processes of a launch read them.
     """
     targets: list[Any] = []
     if run.trainer.method == "dpo":
@@ -195,20 +193,22 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
         return [[asdict(sample) for sample in group] for group in groups]
 
     stage = cached_stage(store.samples, [asdict(p) for p in prompts], make)
-    return [best_of_n.best_response(group) for group in sample_groups(stage.value)]
+    return [best_of_n.best_response(group) for group in _sample_groups(stage.value)]
 
 
-def sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
+def _sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
     """The samples of each prompt, from the value of the stage that made them."""
     return [[best_of_n.Sample(Generation(**s["generation"]), s["reward"]) for s in group] for group in value]
 
 
+def _recorded_samples(store: Store) -> list[list[best_of_n.Sample]]:
+    """The samples of best-of-n by prompt; empty for other trainers."""
+    return _sample_groups(read_json(store.samples)["value"]) if store.samples.exists() else []
+
+
 def warnings(store: Store) -> list[str]:
     """Warnings for the record: about a tracker that failed, and about samples of best-of-n without a reward."""
-    found = _tracker_warnings(store)
-    if not store.samples.exists():
-        return found
-    groups = sample_groups(read_json(store.samples)["value"])
+    found, groups = _tracker_warnings(store), _recorded_samples(store)
     without = sum(all(s.reward is None for s in group) for group in groups)
     if unscored := sum(s.reward is None for group in groups for s in group):
         found.append(
@@ -220,12 +220,9 @@ def warnings(store: Store) -> list[str]:
 
 def without_choice(store: Store) -> str | None:
     """Why best-of-n chose nothing; None if a prompt has samples with different rewards, and for other trainers."""
-    if not store.samples.exists():
-        return None
-    groups = sample_groups(read_json(store.samples)["value"])
-    if any(len({sample.reward for sample in group}) > 1 for group in groups):
-        return None
-    return "no prompt has samples with different rewards"
+    groups = _recorded_samples(store)
+    has_choice = any(len({sample.reward for sample in group}) > 1 for group in groups)
+    return None if has_choice or not groups else "no prompt has samples with different rewards"
 
 
 def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
@@ -258,10 +255,7 @@ def _tracker_warnings(store: Store) -> list[str]:
 
 
 class ProgressFile(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Writes step, number of steps and seconds per step to the run's `progress.json`, at most once a second.
-
-    The seconds are the mean over the steps of this process. A resumed training begins at a later step.
-    """
+    """Writes the step and the mean seconds per step of this process to `progress.json`, at most once a second."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cme.records import CUT_START, BadFile, Pair, RunRecord, read_record
+from cme.records import CUT_START, BadFile, RunRecord, read_record
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
@@ -23,16 +23,10 @@ ON_JUDGE = re.compile(r"(^|\s)judge[.=]")
 """What a record's warnings on its judge contain, and those on the judge of checkpoint selection do not."""
 
 
-def find_responses(run: Run, store: Store) -> RunRecord | None:
-    """The record with the run's responses: its own or, before it has one, that of its twin; None without either."""
-    return read_record(store.record) if store.record.exists() else find_twin(run, store)
-
-
 def find_twin(run: Run, store: Store) -> RunRecord | None:
     """The record of the run's twin in the same results folder; None without one.
 
-    A record that cannot be read, that does not say which settings are neutral, or that lacks a verdict of checkpoint
-    selection is no twin.
+    A record that lacks a verdict of checkpoint selection is no twin.
     """
     for record in _find_others(store.folder, identity.identity_fields(run, without=("judge",))):
         checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
@@ -43,9 +37,7 @@ def find_twin(run: Run, store: Store) -> RunRecord | None:
 
 def find_judged(folder: Path, record: RunRecord, judge: str, settings: Mapping[str, Any]) -> RunRecord | None:
     """The record of another run with the same responses as the record in `folder` and this judge; None without one."""
-    if (fields := _fields_but_judge(record)) is None:
-        return None
-    others = _find_others(folder, fields)
+    others = _find_others(folder, _fields_but_judge(record))
     return next((o for o in others if o.judge == judge and judge_settings(o) == settings), None)
 
 
@@ -55,8 +47,8 @@ def judge_settings(record: RunRecord) -> dict[str, Any]:
     return identity.judge_fields(Component.from_node(node)) if node else {}
 
 
-def _find_others(folder: Path, fields: Mapping[str, Any]) -> Iterator[RunRecord]:
-    """The records beside a run's folder that have these settings besides those of their judge."""
+def _find_others(folder: Path, fields: Mapping[str, Any] | None) -> Iterator[RunRecord]:
+    """The records beside a run's folder that can be read and have these settings besides those of their judge."""
     name = glob.escape(folder.name.rpartition("-")[0])
     for path in sorted(folder.parent.glob(f"{name}-{'[0-9a-f]' * 8}/{RECORD}")):
         if path.parent.name == folder.name:
@@ -65,23 +57,15 @@ def _find_others(folder: Path, fields: Mapping[str, Any]) -> Iterator[RunRecord]
             record = read_record(path)
         except BadFile:  # the command that wrote it reports it
             continue
-        if _fields_but_judge(record) == fields:
+        if fields is not None and _fields_but_judge(record) == fields:
             yield record
 
 
 def _fields_but_judge(record: RunRecord) -> Mapping[str, Any] | None:
-    """The settings of a record as `identity_fields` gives those of a run, without its judge's."""
+    """The settings of a record as `identity_fields` gives those of a run, without its judge's; None if unknown."""
     if record.neutral is None:
         return None
     return identity.leave_out(identity.flatten(record.config), (*record.neutral, "judge"))
-
-
-def pairs_of_selected(record: RunRecord) -> list[Pair]:
-    """The pairs of a record with the responses of the selected checkpoint, if they differ from the policy's."""
-    if record.selected is None or record.selected.responses is None:
-        return []
-    both = zip(record.pairs, record.selected.responses, strict=True)
-    return [replace(pair, policy=response) for pair, response in both]
 
 
 def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) -> RunRecord:
@@ -93,7 +77,7 @@ def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) 
     comparisons = [
         replace(c, policy=[], start=None)
         for c in twin.comparisons or []
-        if store.comparators.get(c.name) == c.checkpoint
+        if run.comparisons.get(c.name) == c.checkpoint
     ]
     of_run = validate(run)
     warnings = of_run + judging.truncation_warnings(run, twin.pairs)

@@ -15,14 +15,12 @@ from small_runs import composed
 
 from cme import Interrupted
 from cme.records import Progress, RunState, read_record, write_record
-from cme.runtime.secrets import redact
 from experiments.config.runs import Run
 from experiments.run import cell as cells
 from experiments.run import training
 
-HERE = SUPPORT
-ROOT = HERE.parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+ROOT = SUPPORT.parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{SUPPORT}"}
 
 
 def toy(results: Path, *overrides: str) -> Run:
@@ -66,27 +64,8 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
     found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.reason, found.traceback) == ("done", 2, None, None)
     assert found.owner is None and found.record == "separation.json"
-
-
-class Panic(BaseException):
-    """As libraries in Rust raise it."""
-
-
-def test_a_panic_of_a_library_is_the_cells_state_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def panics(run: Run) -> Path:
-        raise Panic("called unwrap")
-
-    monkeypatch.setattr(toy_cells, "run", cells.Job(panics, toy_cells.record_path))
-    config = toy(tmp_path, "seed=0")
-    cells.run(config)
-    found = read_record(toy_cells.record_path(config).with_name("state.json"), RunState)
-    assert (found.state, found.reason) == ("failed", "Panic: called unwrap")
-
-
-def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
     with pytest.raises(cells.SweepStopped, match="a bug"):
-        cells.run(toy(tmp_path, "seed=1", "fail_fast=true"))
-    assert not issubclass(cells.SweepStopped, Exception)
+        cells.run(toy(tmp_path / "other", "seed=1", "fail_fast=true"))
 
 
 def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
@@ -108,8 +87,6 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
     path = toy_cells.record_path(config).with_name("state.json")
     assert read_record(path, RunState).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
     assert "sk-not" not in path.read_text() + capsys.readouterr().err
-    monkeypatch.setenv("MY_OWN", "in-a-variable-of-any-name")
-    assert redact("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
 
 
 def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
@@ -144,12 +121,6 @@ def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path
     assert (found.state, found.attempts) == ("done", 1)
 
 
-def test_a_lock_may_be_taken_again_by_whoever_holds_it(tmp_path: Path) -> None:
-    with cells.run_lock(tmp_path / "run"), cells.run_lock(tmp_path / "run"):
-        assert cells.is_held(tmp_path / "run")
-    assert not cells.is_held(tmp_path / "run")
-
-
 def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"state": "do')
     found = cells.current_state(tmp_path)
@@ -157,16 +128,6 @@ def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -
     assert found.reason is not None and str(tmp_path / "state.json") in found.reason
     write_record(tmp_path / "state.json", RunState("done", 1, record="record.json"))
     assert cells.current_state(tmp_path) is None, "done without its record is not done"
-
-
-def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
-    config = composed(cell("trainer.max_steps=3"))
-    cells.run(config)
-    folder = cells.record_path(config).parent
-    found = read_record(folder / "state.json", RunState)
-    assert (found.state, found.attempts, found.unscored, found.record) == ("done", 1, 0, "record.json")
-    assert found.seconds > 0
-    assert read_record(folder / "progress.json", Progress).stage == "comparing with cut start"
 
 
 def test_steps_are_written_with_their_rate_from_where_a_training_went_on(

@@ -10,7 +10,6 @@ from samples import write_lines
 from small_runs import Cell, composed
 
 from cme import Unavailable
-from cme.checkpoints import load
 from cme.data import files
 from cme.records import read_json, read_record
 from experiments.config.runs import Run
@@ -42,18 +41,14 @@ def finished(cell: Cell, hub_cache: Path, tiny_folder: Folder, tmp_path: Path, k
     return run
 
 
-def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
-    store = Store(finished)
-    assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
-    assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
-    preparation.prepare([finished])  # it is still the same run
-
-
 @pytest.mark.parametrize("half", [False, True])
 def test_another_commit_under_the_same_name_is_another_run(
     finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell, half: bool
 ) -> None:
     store = Store(finished)
+    assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
+    assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
+    preparation.prepare([finished])  # it is still the same run
     if half:
         store.record.unlink()
     trained = store.training.read_bytes()
@@ -71,29 +66,6 @@ def test_another_commit_under_the_same_name_is_another_run(
         preparation.prepare([pinned])
         record = read_record(pipeline.run(pinned))
     assert record.environment[f"weights of {NAME}@{SECOND}"] == SECOND
-
-
-def test_a_run_does_not_continue_a_shared_training_of_another_commit(
-    finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell
-) -> None:
-    trained = Store(finished).training.read_bytes()
-    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
-    other = composed(cell(f"generator={NAME}", "tracker=none", "evaluation.both_orders=false"))
-    assert Store(other).trained == Store(finished).trained and other.run_id != finished.run_id
-    with private_cache(hub_cache):
-        with pytest.raises(Unavailable, match=f"{Store(other).trained.name} was made with .*{SECOND} here"):
-            preparation.prepare([other])
-        with pytest.raises(Unavailable, match=SECOND):
-            pipeline.run(other)
-    assert Store(finished).training.read_bytes() == trained
-
-
-def test_a_pinned_run_does_not_mind_a_new_commit(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> None:
-    add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
-    run = composed(cell(f"generator={NAME}@{FIRST}", "tracker=none"))
-    pipeline.run(run)
-    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
-    preparation.prepare([run])
 
 
 def test_the_revision_of_a_data_set_is_read_and_recorded(
@@ -160,21 +132,6 @@ def test_a_file_with_other_prompts_is_another_run(cell: Cell, tmp_path: Path, ti
     write_lines(Path(train), rows("changed"))
     with pytest.raises(Unavailable, match=r"was made with .*train\.jsonl with other contents"):
         pipeline.run(other)
-
-
-def test_policies_that_do_not_fit_on_the_disk_are_refused(
-    cell: Cell, tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    parameters = sum(p.numel() for p in load(str(tiny_folder("qwen"))).model.parameters())
-    options = (f"generator={tiny_folder('qwen')}", "tracker=none", "trainer.max_steps=3")
-    run = composed(cell(*options, "selection.every=1", "selection.prompts=6"))
-    needed = 3 * 4 * parameters  # two saved policies and the final one
-    disk = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=needed - 1))
-    with pytest.raises(Unavailable, match=r"results_dir=.* GB free.*selection\.every=null"):
-        preparation.prepare([run])
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=needed))
-    preparation.prepare([run])
 
 
 def test_a_local_file_has_no_revision(cell: Cell) -> None:

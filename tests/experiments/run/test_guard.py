@@ -27,7 +27,6 @@ def simulate(groups_per_step: int, share: float, unit: int = 1) -> np.ndarray:
 @pytest.mark.parametrize(
     ("metric", "share", "unit"),
     [
-        ("frac_reward_zero_std", 0.5, 1),
         ("frac_reward_zero_std", 0.7, 1),
         ("completions/clipped_ratio", 0.9, 8),  # of completions, eight in a group
     ],
@@ -45,11 +44,6 @@ def test_healthy_trainings_of_the_papers_size_run_to_their_end(
         state = TrainerState(global_step=step, max_steps=STEPS)
         callback.on_log(None, state, TrainerControl(), HEALTHY | {metric: float(is_bad)})
     assert callback.stopped is None
-
-
-def test_ten_steps_of_one_group_end_healthy_trainings() -> None:
-    """Why the guard counts groups, too."""
-    assert (longest_runs(simulate(1, 0.5)) >= 10).mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
-"""Whole cells on random-weight models: interrupted wherever, each ends with its uninterrupted twin's record."""
+"""Small runs that are interrupted anywhere: each ends with the record of its uninterrupted twin."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,7 +15,7 @@ from small_runs import Cell, comparable, composed
 
 from cme import Interrupted
 from cme.models import generation
-from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
+from cme.records import BadFile, Generation, Preference, RunRecord, read_json, read_record, write_json
 from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, training
 from experiments.run import store as store_module
@@ -42,6 +41,11 @@ def ended(config: Run, monkeypatch: pytest.MonkeyPatch, step: int, by: int | Non
         ending.setattr(training, "callbacks", lambda *_: [Ending(step, by)])
         with pytest.raises(Killed if by is None else Interrupted):
             pipeline.run(config)
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no training may take a step."""
+    monkeypatch.setattr(training, "callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
 
 
 def test_training_resumes_and_saved_checkpoints_stay(
@@ -126,12 +130,6 @@ def test_a_stage_file_that_is_cut_short_is_named(finished: Cell) -> None:
         BadFile, match=rf"^{re.escape(str(store.training))} is not a stage's file .*delete it"
     ):
         pipeline.run(config)
-    store.training.unlink()
-    write_json(store.generations, {"value": []})
-    with pytest.raises(
-        BadFile, match=r"generations-\w+\.json is not a stage's file \(KeyError\('made_from'\)\)"
-    ):
-        pipeline.run(config)
 
 
 def test_seconds_are_those_of_all_attempts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +143,15 @@ def test_seconds_are_those_of_all_attempts(cell: Cell, monkeypatch: pytest.Monke
     assert json.loads(store.training.read_text())["seconds"] == record.seconds["train"]
 
 
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on no training may take a step."""
-    monkeypatch.setattr(training, "callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+def test_a_stage_made_from_something_else_is_made_again(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
+    store = Store(config)
+    store.record.unlink()
+    stale = {"response": "of other weights", "finished": True, "tokens": 3}
+    write_json(store.start, {"made_from": "00000000", "seconds": 1.0, "value": [stale] * 12})
+    record = read_record(pipeline.run(config))
+    assert "of other weights" not in {pair.start.response for pair in record.pairs}
+    assert read_json(store.start)["made_from"] != "00000000"
 
 
 def test_a_lost_record_is_made_again_without_training(
@@ -164,79 +168,52 @@ def test_a_lost_record_is_made_again_without_training(
     assert comparable(read_record(pipeline.run(config))) == comparable(record)
 
 
-GUARD_OF_TWO_STEPS = ("guard.patience=2", "guard.patience_groups=1")
+def test_the_processes_in_a_record_are_those_that_trained(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
+    store = Store(config)
+    assert "processes" not in read_record(store.record).environment
+    store.record.unlink()
+    found = read_json(store.training)
+    write_json(store.training, found | {"value": found["value"] | {"processes": 2}})
+    assert read_record(pipeline.run(config)).environment["processes"] == "2"
 
 
-@pytest.mark.parametrize(
-    ("step", "overrides"),
-    [
-        (2, ("trainer.max_steps=2",)),
-        (2, ("trainer.max_steps=5", "trainer.max_completion_length=1", *GUARD_OF_TWO_STEPS)),
-    ],
-)
 def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
-    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, step: int, overrides: tuple[str, ...]
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, twin = twins("reward=random", *overrides)
-    assert len(twin.history["step"]) == step
-    ended(config, monkeypatch, step, signal.SIGTERM)
+    """The guard ends the training after two steps."""
+    guard = ("guard.patience=2", "guard.patience_groups=1")
+    config, twin = twins("reward=random", "trainer.max_steps=5", "trainer.max_completion_length=1", *guard)
+    assert len(twin.history["step"]) == 2
+    ended(config, monkeypatch, 2, signal.SIGTERM)
     untrained(monkeypatch)
     assert comparable(read_record(pipeline.run(config))) == comparable(twin)
 
 
-def test_a_signal_before_the_first_step_is_answered_there(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While models load it waits already."""
-    config = composed(cell("reward=random"))
-    load = training.load_generator
+def change_inputs(change: str, patch: pytest.MonkeyPatch) -> None:
+    """Change what a training's checkpoints depend on besides its settings."""
 
-    def interrupted(*arguments: Any, **settings: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(training, "load_generator", load)
-        return load(*arguments, **settings)
+    def swap(pair: Preference) -> Preference:
+        return replace(pair, chosen=pair.rejected, rejected=pair.chosen)
 
-    monkeypatch.setattr(training, "load_generator", interrupted)
-    untrained(monkeypatch)
-    with pytest.raises(Interrupted):
-        pipeline.run(config)
-
-
-def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = inputs.training_prompts
-    monkeypatch.setattr(inputs, "training_prompts", lambda config: before(config)[::-1])
-
-
-def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = inputs.load_preferences
-    monkeypatch.setattr(
-        inputs,
-        "load_preferences",
-        lambda config: [replace(p, chosen=p.rejected, rejected=p.chosen) for p in before(config)],
-    )
-
-
-def other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = training.verifier_answers
-    monkeypatch.setattr(
-        training, "verifier_answers", lambda *given: [Generation("4", True, None) for _ in before(*given)]
-    )
-
-
-def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "version", lambda package: f"another {package}")
-
-
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control: from such a checkpoint it goes on."""
+    prompts, pairs, answers = inputs.training_prompts, inputs.load_preferences, training.verifier_answers
+    if change == "prompts":
+        patch.setattr(inputs, "training_prompts", lambda run: prompts(run)[::-1])
+    elif change == "versions":
+        patch.setattr(training, "version", lambda package: f"another {package}")
+    elif change == "pairs":
+        patch.setattr(inputs, "load_preferences", lambda run: list(map(swap, pairs(run))))
+    elif change == "answers":
+        other = Generation("4", True, None)
+        patch.setattr(training, "verifier_answers", lambda *given: [other for _ in answers(*given)])
 
 
 @pytest.mark.parametrize(
     ("trainer", "changes"),
     [
-        ("grpo", [nothing, prompts_reversed, other_versions]),
-        ("dpo", [pairs_swapped]),
-        ("sft", [other_answers]),
+        ("grpo", ["nothing", "prompts", "versions"]),
+        ("dpo", ["pairs"]),
+        ("sft", ["answers"]),
     ],
 )
 def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
@@ -244,7 +221,7 @@ def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     trainer: str,
-    changes: list[Callable[[pytest.MonkeyPatch], None]],
+    changes: list[str],
 ) -> None:
     small = [a for a in cell() if trainer == "grpo" or not a.startswith("trainer.")]
     words = (f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1")
@@ -253,31 +230,12 @@ def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
     assert list(Store(config).resume.glob("checkpoint-1/whole.json"))
     steps = Steps(killed=True)
     shutil.copytree(tmp_path / "runs", tmp_path / "interrupted")
-    for changed in changes:
+    for change in changes:
         shutil.rmtree(tmp_path / "runs")
         shutil.copytree(tmp_path / "interrupted", tmp_path / "runs")
         with monkeypatch.context() as patch:
             patch.setattr(training, "callbacks", lambda *_: [steps])
-            changed(patch)
+            change_inputs(change, patch)
             with pytest.raises(Killed):
                 pipeline.run(config)
-    assert steps.taken == [2 if changed is nothing else 1 for changed in changes]
-
-
-def test_the_processes_in_a_record_are_those_that_trained(
-    finished: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not those of the launch that writes it."""
-    config = composed(finished("reward=random"))
-    store = Store(config)
-    assert "processes" not in read_record(store.record).environment
-    found = read_json(store.training)
-    assert sorted(found["value"]) == ["history", "seconds", "stopped"]
-    store.record.unlink()
-    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    assert "processes" not in read_record(pipeline.run(config)).environment
-    store.record.unlink()
-    monkeypatch.delenv("LOCAL_RANK")
-    write_json(store.training, found | {"value": found["value"] | {"processes": 2}})
-    assert read_record(pipeline.run(config)).environment["processes"] == "2"
+    assert steps.taken == [2 if change == "nothing" else 1 for change in changes]

@@ -1,10 +1,8 @@
-"""A chat model as judge of whole cells: recorded verdicts, failures that are judged again, panels, and the cost."""
+"""A chat model as judge of whole runs: recorded verdicts, failures that are judged again, panels, and warnings."""
 
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import length_judge
 import pytest
@@ -13,12 +11,12 @@ from length_judge import KEY
 from small_runs import Cell, composed, never
 
 from cme import Unavailable
-from cme.judges import chat_endpoint, local
+from cme.judges import chat_endpoint
 from cme.records import Generation, Pair, RunRecord, read_record
 from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
-from experiments.config.validation import BadConfig, validate
-from experiments.run import evaluation, inputs, judging, pipeline, preparation, selection, training
+from experiments.run import evaluation, inputs, judging, pipeline, preparation, training
+from experiments.run.cell import is_done
 from experiments.run.store import Store
 from experiments.sweep import runner
 
@@ -54,8 +52,9 @@ def test_its_verdicts_are_recorded_and_its_key_nowhere(
     assert record.verdicts == length_judge.verdicts(record.pairs)
     assert record.judge == "openai" and record.config["judge"]["model"] == "stub"
     assert record.warnings == []
-    assert len(stub.bodies) == 1 + length_judge.questions(record.pairs)
     assert pipeline.run(config) and len(stub.bodies) == 1 + length_judge.questions(record.pairs)
+    lines = [json.loads(line) for line in Store(config).verdicts.read_text().splitlines()]
+    assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
     printed = capfd.readouterr()
     assert KEY not in printed.out + printed.err
     written = [p for p in (tmp_path / "runs").rglob("*") if p.is_file()]
@@ -113,42 +112,6 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     assert len(stub.bodies) == asked
 
 
-def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub: ChatStub) -> None:
-    stub.rates = {"server_error": 0.3}
-    config = composed(trained(*judged_by(stub, "judge.retries=0")))
-    first = read_record(pipeline.run(config))
-    store = Store(config)
-    for file in (store.verdicts, store.training, store.generations):
-        file.unlink()
-    stub.rates = {}
-    again = read_record(pipeline.run(config))
-    assert again.verdicts == length_judge.verdicts(again.pairs)
-    kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
-    assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
-
-
-@pytest.mark.parametrize(
-    ("judge", "module", "name", "value"),
-    [
-        ("openai", chat_endpoint, "NAMES", ("instruction", "answer A", "answer B")),
-        ("openai", chat_endpoint, "REPLY_FORMAT_VERSION", 2),
-        ("openai_logprobs", chat_endpoint, "truncate_response", lambda text, limit: text[:limit]),
-        ("local", local, "QUESTION", f"{local.QUESTION}!"),
-        ("local", local, "LABELS", ("1", "2")),
-        ("local", local, "truncate_response", lambda text, limit: text[:limit]),
-    ],
-)
-def test_another_template_is_another_question_and_the_same_run(
-    monkeypatch: pytest.MonkeyPatch, judge: str, module: Any, name: str, value: Any
-) -> None:
-    config = composed([f"judge={judge}", *(["judge.model=x"] if judge != "local" else [])])
-    before, run = judging.judge_digest(config.judge), config.run_id
-    assert judging.judge_digest(config.judge) == before
-    monkeypatch.setattr(module, name, value)
-    assert judging.judge_digest(config.judge) != before
-    assert config.run_id == run
-
-
 def test_a_larger_budget_goes_on_with_the_same_run(trained: Cell, stub: ChatStub) -> None:
     small, large = (composed(trained(*judged_by(stub, f"judge.max_calls={n}"))) for n in (5, 100))
     record = read_record(pipeline.run(small))
@@ -160,23 +123,10 @@ def test_a_larger_budget_goes_on_with_the_same_run(trained: Cell, stub: ChatStub
     assert len(stub.bodies) == length_judge.questions(record.pairs)
 
 
-def test_what_can_never_be_judged_does_no_harm(trained: Cell) -> None:
-    """The world's prompts have no reference answers."""
-    config = composed(trained("reward=random", "judge=reference_similarity"))
-    path = pipeline.run(config)
-    before = path.read_bytes()
-    assert not any(scored(read_record(path)))
-    assert pipeline.run(config) == path
-    assert path.read_bytes() == before
-
-
-def panel(stub: ChatStub, *more: str) -> list[str]:
-    members = (length_judge.server(stub, f"judge.members.{name}") for name in ("gpt_5_2", "anthropic"))
-    return ["reward=random", "judge=panel", *itertools.chain(*members), *more]
-
-
 def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub) -> None:
-    config = composed(trained(*panel(stub, "judge.members.anthropic.max_calls=7")))
+    members = (length_judge.server(stub, f"judge.members.{name}") for name in ("gpt_5_2", "anthropic"))
+    panel = ["reward=random", "judge=panel", *itertools.chain(*members)]
+    config = composed(trained(*panel, "judge.members.anthropic.max_calls=7"))
     preparation.prepare([config])
     assert len(stub.bodies) == 2
     record = read_record(pipeline.run(config))
@@ -184,7 +134,7 @@ def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub)
     assert record.verdicts[:24] == length_judge.verdicts(record.pairs, "gpt_5_2")
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
     assert len(stub.bodies) == 2 + length_judge.questions(record.pairs) + 7
-    pipeline.run(composed(trained(*panel(stub))))
+    pipeline.run(composed(trained(*panel)))
     again = read_record(Store(config).record)
     assert again.verdicts == length_judge.verdicts(record.pairs, "gpt_5_2") + length_judge.verdicts(
         record.pairs, "anthropic"
@@ -213,7 +163,7 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "warnings"),
     [
         (
             ["judge.model=Qwen/Qwen3-32B"],
@@ -221,75 +171,50 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
         ),
         (["judge.model=gemma-3"], ["judge.model=gemma-3 is of the family of the verifier (gemma)"]),
         (["judge.model=gemma-3", "reward=random"], []),
-        (["judge.model=gpt-5.2"], []),
-        (
-            [
-                "scale=paper",
-                "family=qwen_math",
-                "verifier=qwen_math",
-                "data=math",
-                "selection.every=null",
-                "judge.model=Qwen/Qwen3-32B",
-            ],
-            [
-                f"judge.model=Qwen/Qwen3-32B is of the family of the {party} (qwen)"
-                for party in ("generator", "verifier")
-            ],
-        ),
         (
             ["judge.model=google/gemma-3-4b-it", "reward.verifier=google/gemma-3-4b-it"],
             ["judge.model=google/gemma-3-4b-it is the verifier"],
         ),
+        (
+            ["judge.model=olmo-3", "+evaluation.comparators.x=allenai/OLMo-2-0425-1B"],
+            ["judge.model=olmo-3 is of the family of the comparator x (olmo)"],
+        ),
+        (
+            ["judge=alpaca_eval", "judge.annotator=alpaca_eval_llama3_70b_fn", "family=llama"],
+            ["judge.annotator=alpaca_eval_llama3_70b_fn is of the family of the generator (llama)"],
+        ),
+        (
+            [
+                "judge=oracle",
+                "judge@selection.judge=openai",
+                "selection.judge.model=gemma-3",
+                "selection.every=1",
+            ],
+            ["selection.judge.model=gemma-3 is of the family of the verifier (gemma)"],
+        ),
     ],
 )
-def test_a_judge_of_the_same_model_family_is_flagged(
-    overrides: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_judge_of_the_same_model_family_gives_a_warning(
+    overrides: list[str], warnings: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     composed(["judge=openai", *overrides])
-    assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in said]
+    assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in warnings]
 
 
-def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_of_responses_from_elsewhere_is_compared_with_their_models(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     judged = ["judge=local", "judge.checkpoint=Qwen/Qwen3-32B"]
-    chosen = ["judge@selection.judge=openai", "selection.judge.model=gemma-3"]
-    composed([*judged, *chosen])
-    first = "warning: judge.checkpoint=Qwen/Qwen3-32B is of the family of the generator (qwen)"
-    second = "warning: selection.judge.model=gemma-3 is of the family of the verifier (gemma)"
-    assert capsys.readouterr().err.splitlines() == [first]
-    composed([*judged, *chosen, "selection.every=1"])
-    assert capsys.readouterr().err.splitlines() == [first, second]
-    composition.compose_cells(
-        judged, parties=generator_parties(["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
-    )
-    same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
-    assert capsys.readouterr().err.splitlines() == [first, same]
-    composition.compose_cells(
-        [*judged[:1], f"{judged[1]}@v1"], parties=generator_parties(["Qwen/Qwen3-32B@v2"])
-    )
-    assert capsys.readouterr().err == "warning: judge.checkpoint=Qwen/Qwen3-32B@v1 is the generator\n"
-    composition.compose_cells(judged, parties=generator_parties(["org/base"]))
-    assert capsys.readouterr().err == ""
-
-
-def test_the_annotator_of_alpaca_eval_is_flagged_too(capsys: pytest.CaptureFixture[str]) -> None:
-    composed(["judge=alpaca_eval", "judge.annotator=alpaca_eval_llama3_70b_fn", "family=llama"])
-    assert capsys.readouterr().err.splitlines() == [
-        "warning: judge.annotator=alpaca_eval_llama3_70b_fn is of the family of the generator (llama)"
-    ]
-
-
-def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixture[str]) -> None:
-    models = ["judge=panel", "judge.members.gpt_5_2.model=qwen-max"]
-    with pytest.raises(BadConfig, match=r"judge\.members\.anthropic\.model=None; it must be str"):
-        composed([*models, "judge.members.anthropic.model=null"])
-    config = composed(models)
-    assert "judge.members.gpt_5_2.model=qwen-max is of the family" in capsys.readouterr().err
-    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members["gpt_5_2"]})):
-        panel = replace(config.judge, members=members)
-        with pytest.raises(BadConfig, match=said):
-            validate(replace(config, judge=panel))
-    with pytest.raises(BadConfig, match=r"judge\.model=None; it must be str"):
-        composed(["judge=openai"])
+    for generators, warnings in (
+        (
+            ["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B@v2"],
+            "judge.checkpoint=Qwen/Qwen3-32B is the generator",
+        ),
+        (["org/base"], None),
+    ):
+        composition.compose_cells(judged, parties=generator_parties(generators))
+        printed = capsys.readouterr().err.splitlines()
+        assert (f"warning: {warnings}" in printed) if warnings else not printed
 
 
 @pytest.mark.parametrize(
@@ -315,40 +240,14 @@ def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, stub: ChatStub) -> None:
-    config = composed(trained(*judged_by(stub, "judge.max_calls=5")))
-    pipeline.run(config)
-    stub.key = "another"
-    with pytest.raises(Unavailable, match="no access"):
-        pipeline.run(composed(trained(*judged_by(stub))))
-    assert scored(read_record(Store(config).record)).count(True) >= 5
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [["judge=local", "judge.checkpoint=package:none"], ["judge=alpaca_eval", "judge.annotator=alpaca_farm"]],
-)
-def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str]) -> None:
-    config = composed(cell(*bad))
-    with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
-        judging.instantiate_judge(config.judge)
-    with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
-        preparation.prepare([config])
-
-
-def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
+def test_verdicts_depend_on_the_question_and_on_a_private_server(monkeypatch: pytest.MonkeyPatch) -> None:
     own = ["judge=vllm", "judge.model=a"]
     there = composed([*own, "judge.base_url=http://elsewhere/v1"])
-    assert judging.judge_digest(composed(own).judge) != judging.judge_digest(there.judge)
-
-
-def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None:
-    config = composed(finished("reward=random"))
-    record = read_record(Store(config).record)
-    lines = [json.loads(line) for line in Store(config).verdicts.read_text().splitlines()]
-    assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
-    assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
-    assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
+    config = composed(own)
+    digest, run_id = judging.judge_digest(config.judge), config.run_id
+    assert digest == judging.judge_digest(composed(own).judge) != judging.judge_digest(there.judge)
+    monkeypatch.setattr(chat_endpoint, "REPLY_FORMAT_VERSION", 2)
+    assert judging.judge_digest(config.judge) != digest and config.run_id == run_id
 
 
 def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Cell, stub: ChatStub) -> None:
@@ -362,38 +261,14 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
     nothing = "the checkpoints have 0 of 24 selection verdicts scored in common: none was selected"
     assert nothing in first.warnings
     assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.checkpoints)
-    assert not store.done and (store.checkpoint / "step-1").exists()
+    assert not is_done(config) and (store.checkpoint / "step-1").exists()
     stub.rates = {}
     again = read_record(pipeline.run(config))
     assert again.trajectory is not None and again.selected is not None
     assert not any("in common" in warning for warning in again.warnings)
     assert not any(m.unscored for m in again.trajectory.checkpoints)
-    assert store.done and not (store.checkpoint / "step-1").exists()
+    assert is_done(config) and not (store.checkpoint / "step-1").exists()
     assert (again.pairs, again.verdicts, again.history) == (first.pairs, first.verdicts, first.history)
-
-
-def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
-    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selection, "best_step", lambda trajectory: 1)
-    limit = ("selection.judge.max_response_chars=7", "selection.keep=true")
-    picked = length_judge.settings(stub, *limit, field="selection.judge")
-    steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
-    chosen = ("selection.every=1", "selection.prompts=12", *picked)
-    config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
-    record, store = read_record(pipeline.run(config)), Store(config)
-    saved = sorted((store.trained / "selection").glob("step-*.json"))
-    saved.remove(store.saved_responses(1, store.responses_digest))
-    files = [next(store.starts.glob("*-selection-*.json")), *saved]
-    compared = [row["response"] for file in files for row in json.loads(file.read_text())["value"]]
-    assert len(compared) == 3 * 12 and record.selected is not None and record.selected.responses is not None
-    own = [response.response for response in record.selected.responses]
-    longer, longer_own = sum(len(r) > 7 for r in compared), sum(len(r) > 12 for r in own)
-    assert longer and longer_own
-    assert [w for w in record.warnings if " cut at " in w][1:] == [
-        f"{longer} of 36 responses were cut at selection.judge.max_response_chars=7 for judging",
-        f"{longer_own} of the selected checkpoint's 12 responses were cut at judge.max_response_chars=12 for judging",
-    ]
 
 
 def test_texts_beyond_the_encoder_are_counted() -> None:
@@ -406,15 +281,3 @@ def test_texts_beyond_the_encoder_are_counted() -> None:
         f"1 of 1 references {limit}",
     ]
     assert judging.truncation_warnings(config, [Pair("a", "?", word, fits, fits)]) == []
-
-
-def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub: ChatStub) -> None:
-    config = composed(
-        cell(
-            *judged_by(stub, "judge.max_calls=7", "judge.retries=0"),
-            *("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0"),
-            *("selection.every=1", "selection.prompts=12"),
-        )
-    )
-    pipeline.run(config)
-    assert sum(stub.asked.values()) <= 7

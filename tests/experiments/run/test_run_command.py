@@ -1,20 +1,31 @@
-"""run.py as a user runs it, on random-weight models."""
+"""run.py as a user runs it, on random-weight models, alone and by `accelerate launch`."""
 
+import os
 import re
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
 from omegaconf import OmegaConf
+from paths import SUPPORT
+from small_runs import comparable
 
 from cme.records import read_record
 from experiments.config import composition
 from experiments.run import pipeline
 from experiments.sweep import runner
 
-CONF = Path(composition.CONF)
+ROOT = Path(__file__).parents[3]
+KNOWN = SUPPORT / "scripts" / "run_known.py"
+CPU = ROOT / "conf" / "accelerate" / "cpu_ddp.yaml"
+
 Cell = Callable[..., list[str]]
 
 
@@ -60,7 +71,7 @@ def runs_at_miniature_scale(file: Path) -> bool:
     "experiment",
     [
         pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow)
-        for file in sorted((CONF / "experiment").glob("*.yaml"))
+        for file in sorted((composition.CONF / "experiment").glob("*.yaml"))
         if runs_at_miniature_scale(file)
     ],
 )
@@ -82,3 +93,65 @@ def test_a_checkpoint_that_cannot_be_had_is_one_line(
     [line] = capsys.readouterr().err.splitlines()
     assert "no-such-owner/no-such-model" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def command(script: Path, arguments: Sequence[str], launched: bool) -> tuple[list[str], dict[str, str]]:
+    """What runs a script by itself or launched, and its environment."""
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CPU), "--main_process_port", "0"]
+    line = [sys.executable, *(launcher if launched else []), str(script), *arguments]
+    return line, os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(script: Path, arguments: Sequence[str], launched: bool) -> subprocess.CompletedProcess[str]:
+    line, given = command(script, arguments, launched)
+    return subprocess.run(line, cwd=ROOT, env=given, capture_output=True, text=True, timeout=600, check=False)
+
+
+def check_same(alone: Path, launched: Path) -> None:
+    """Both folders have the same record, up to the order of additions in the history."""
+    one, both = (read_record(path) for folder in (alone, launched) for path in folder.glob("*/record.json"))
+    for column, values in one.history.items():
+        for value, other in zip(values, both.history[column], strict=True):
+            assert value == (None if other is None else pytest.approx(other, rel=2e-3, abs=2e-4)), column
+    empty: dict[str, Any] = {"history": {}, "environment": {}}
+    assert replace(comparable(one), **empty) == replace(comparable(both), **empty)
+
+
+@pytest.mark.slow
+def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
+    """A group of 8 completions, 4 in each process, whose reward is a vote of the group."""
+    folders = {launched: tmp_path / f"launched-{launched}" for launched in (False, True)}
+    for launched, folder in folders.items():
+        own = (
+            "reward=majority_vote",
+            "trainer.num_generations=8",
+            "selection.every=1",
+            "selection.prompts=6",
+        )
+        done = run(KNOWN, [*cell(*own), f"results_dir={folder}"], launched)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("win rate") == 1, "one process reports"
+    check_same(folders[False], folders[True])
+    [path] = folders[True].glob("*/record.json")
+    assert read_record(path).environment["processes"] == "2"
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_interrupted_goes_on(cell: Cell, tmp_path: Path) -> None:
+    """SIGTERM to the launcher after the first checkpoint; the same command then ends as an uninterrupted one."""
+    own = cell("reward=random", "trainer.max_steps=8", "checkpoint.every=1")
+    whole, folder = tmp_path / "whole", tmp_path / "interrupted"
+    assert run(KNOWN, [*own, f"results_dir={whole}"], launched=False).returncode == 0
+    line, given = command(KNOWN, [*own, f"results_dir={folder}"], launched=True)
+    launch = subprocess.Popen(
+        line, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not any(folder.glob("*/resume/*/whole.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    launch.send_signal(signal.SIGTERM)
+    said = launch.communicate(timeout=120)[1]
+    assert launch.returncode != 0 and not any(folder.glob("*/record.json")), said[-3000:]
+    again = run(KNOWN, [*own, f"results_dir={folder}"], launched=True)
+    assert again.returncode == 0, again.stderr[-3000:]
+    check_same(whole, folder)

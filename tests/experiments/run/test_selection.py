@@ -8,7 +8,7 @@ from small_runs import Cell, composed, greedy
 
 from cme.miniature import world
 from cme.records import CheckpointResult, Generation, Trajectory, read_record
-from experiments.config import composition, identity
+from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import evaluation, inputs, pipeline, preparation, selection
@@ -106,8 +106,6 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
         # on the second prompt alone
         ([[[0.0, 1.0], [1.0, 0.0]], [[1.0, None], [0.5, 0.5]], [[0.0, 0.0], [1.0, 0.5]]], 30),
         ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], None),  # none that all have scored
-        ([[[None, None]], [[None, None]], [[0.0, 0.0]]], None),
-        ([[[None]], [[None]], [[None]]], None),
     ],
 )
 def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]]], step: int | None) -> None:
@@ -115,30 +113,11 @@ def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]
     assert selection.best_step(Trajectory("oracle", ["p"], None, checkpoints)) == step
 
 
-def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
-    """By its own prompts the second would win by 50 to 33 %; on the shared one the first does."""
-    first, second = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[0.5, 0.5], [None, None], [None, None]]
-    path = Trajectory(
-        "j",
-        ["a", "b", "c"],
-        None,
-        [CheckpointResult(1, first, None, {}), CheckpointResult(2, second, None, {})],
-    )
-    assert selection.best_step(path) == 1
-    [warning] = selection.comparison_warnings(path)
-    assert (
-        warning
-        == "the checkpoints have 2 of 6 selection verdicts scored in common, and were compared by these"
-    )
-
-
-@pytest.mark.parametrize(
-    ("every", "last", "steps"),
-    [(10, 60, [10, 20, 30, 40, 50, 60]), (25, 60, [25, 50, 60]), (10, 7, [7]), (10, 20, [10, 20])],
-)
-def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) -> None:
-    config = composed([f"selection.every={every}"])
-    assert selection.compared_steps(config, last) == steps
+def test_unscored_verdicts_that_leave_fewer_prompts_are_in_a_warning() -> None:
+    points: list[list[list[float | None]]] = [[[1.0, 1.0], [0.0, 0.0]], [[0.5, 0.5], [None, None]]]
+    checkpoints = [CheckpointResult(i, own, None, {}) for i, own in enumerate(points)]
+    [warning] = selection.comparison_warnings(Trajectory("j", ["a", "b"], None, checkpoints))
+    assert warning.startswith("the checkpoints have 2 of 4 selection verdicts scored in common")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +125,6 @@ def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) ->
     [
         (),
         ("data.eval_prompts=90", "selection.split=eval", "selection.prompts=30"),
-        ("scale=laptop",),
         ("scale=laptop", "selection.prompts=44"),  # all that evaluation leaves of 344
         (*OPEN_ENDED, "selection.prompts=76"),  # and of 140
     ],
@@ -171,46 +149,30 @@ def test_prompts_of_another_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("override", "message"),
     [
         (
-            ("selection.prompts=5000",),
+            "selection.prompts=5000",
             r"selection\.split=tune, selection\.prompts=5000: data=world: .*asked for",
         ),
-        (("selection.split=elsewhere",), r"selection\.split=elsewhere.*it must be one of"),
-    ],
-)
-def test_what_cannot_be_had_is_said_before_training(
-    cell: Cell, overrides: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(BadConfig, match=message):
-        preparation.prepare(composition.compose_cells(cell("selection.every=1", *overrides)))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (("selection.every=60",), r"selection\.every=60; it must be below trainer\.max_steps=60, or null"),
-        (("selection.every=0",), r"selection\.every=0; it must be"),
-        (("selection.every=10", "selection.prompts=0"), r"selection\.prompts=0; it must be above 0"),
         (
-            (*OPEN_ENDED, "selection.every=4", "judge@selection.judge=oracle"),
-            r"selection\.judge=oracle needs an oracle",
+            "judge@selection.judge=reference_similarity",
+            "can judge none of the selection prompts of data=world",
         ),
-        (("capabilities.limit=0",), r"capabilities\.limit=0; it must be at least 1"),
     ],
 )
-def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], message: str) -> None:
+def test_selection_prompts_that_cannot_be_used_are_refused_before_training(
+    cell: Cell, override: str, message: str
+) -> None:
+    run = composed(cell("selection.every=1", override))
     with pytest.raises(BadConfig, match=message):
-        composition.compose_cells(list(overrides))
+        preparation.prepare([run])
 
 
 def test_what_is_off_is_no_part_of_a_run() -> None:
     plain, other = composed([]), composed(["selection.prompts=7", "capabilities.chat_template=true"])
     assert plain.run_id == other.run_id
-    assert not any(
-        path.startswith(("selection", "capabilities")) for path in identity.flatten(plain.settings)
-    )
+    assert not {"selection", "capabilities"} & plain.settings.keys()
     on = composed(["selection.every=10"])
     assert len({c.run_id for c in (plain, on, composed(["selection.every=10", "selection.prompts=7"]))}) == 3
     assert on.run_id == composed(["selection.every=10", "selection.keep=true"]).run_id
