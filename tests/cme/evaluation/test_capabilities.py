@@ -11,16 +11,16 @@ from typing import Any
 
 import nltk
 import pytest
-import torch
 from datasets import Dataset, DatasetDict
 from lm_eval.api.metrics import mean_stderr
 from lm_eval.tasks.ifeval.utils import agg_inst_level_acc, process_results
+from naive import score_ids
 from samples import all_prompts
 from scripted import forced, logits_of, published_copy
 from verifiers import Tiny
 
 from cme import Unavailable
-from cme.checkpoints import Checkpoint, load
+from cme.checkpoints import load
 from cme.data import instructions, tasks
 from cme.evaluation import capabilities
 from cme.grading.constraints import ConstrainedPrompt
@@ -88,15 +88,6 @@ def test_the_sentence_tokenizer_of_ifeval_is_checked(monkeypatch: pytest.MonkeyP
     capabilities.check(["gsm8k", "ifeval"])
 
 
-@torch.no_grad()
-def log_likelihood(checkpoint: Checkpoint, context: str, ending: str) -> float:
-    """Sum of log-probabilities of the ending's tokens after the context, by one forward pass without a batch."""
-    head = checkpoint.tokenizer.encode(context)
-    whole = checkpoint.tokenizer.encode(context + ending)
-    logits = checkpoint.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
-    return sum(float(logits[t - 1, whole[t]]) for t in range(len(head), len(whole)))
-
-
 @pytest.mark.parametrize(
     ("family", "batch_size"), [("qwen", 1), ("qwen", 7), ("llama", 7), ("gemma", 7), ("olmo", 7)]
 )
@@ -107,7 +98,9 @@ def test_multiple_choice_picks_the_likeliest_ending(tiny: Tiny, family: str, bat
     )
     expected = []
     for row in list(tasks.facts()["test"])[:12]:
-        ends = [log_likelihood(checkpoint, row["text"], f" {choice}") for choice in row["choices"]]
+        head = checkpoint.tokenizer.encode(row["text"])
+        whole = [checkpoint.tokenizer.encode(f"{row['text']} {choice}") for choice in row["choices"]]
+        ends = [score_ids(checkpoint.model, head, ids[len(head) :]).total for ids in whole]
         expected.append(float(ends.index(max(ends)) == row["label"]))
     assert (score.task, score.metric, score.n) == ("world_facts", "acc", 12)
     assert score.items == expected
@@ -166,7 +159,6 @@ def test_a_response_ends_at_every_end_token(tiny: Tiny, monkeypatch: pytest.Monk
     assert replies == ["ab"]
 
 
-@torch.no_grad()
 def test_no_token_of_a_continuation_is_lost_where_the_tokenizer_merges_across_the_border(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,8 +178,7 @@ def test_no_token_of_a_continuation_is_lost_where_the_tokenizer_merges_across_th
         for choice in row["choices"]:
             tail = tokenizer.encode(choice, add_special_tokens=False)
             merged += tokenizer.encode(prompt + choice, add_special_tokens=False) != [*head, *tail]
-            logits = checkpoint.model(torch.tensor([[*head, *tail]])).logits[0].float().log_softmax(-1)
-            expected.append(sum(float(logits[len(head) - 1 + t, token]) for t, token in enumerate(tail)))
+            expected.append(score_ids(checkpoint.model, head, tail).total)
     assert merged == len(expected) == 72, "the tokenizer merges the blank with each choice"
     score, found = HFLM.loglikelihood, []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from naive import score_ids
 from verifiers import Tiny
 
 from cme import Unavailable
@@ -43,15 +44,11 @@ def recipe(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 def mean_loss(checkpoint: Checkpoint) -> float:
     """Nats per token of the answers with their ends, row by row."""
-    tokenizer, total, count = checkpoint.tokenizer, 0.0, 0
+    tokenizer, scores = checkpoint.tokenizer, []
     for prompt, answer in PAIRS:
-        head = chat.prompt_ids(tokenizer, prompt)
         tail = [*chat.response_ids(tokenizer, answer), chat.end_of_turn_id(tokenizer)]
-        with torch.no_grad():
-            scores = checkpoint.model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
-        total -= sum(scores[len(head) + i - 1, token].item() for i, token in enumerate(tail))
-        count += len(tail)
-    return total / count
+        scores.append(score_ids(checkpoint.model, chat.prompt_ids(tokenizer, prompt), tail))
+    return -sum(one.total for one in scores) / sum(len(one.ids) for one in scores)
 
 
 def test_the_loss_is_that_of_the_answers_tokens_and_falls(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import PROMPTS, run_grpo
+from naive import score_ids
+from trainings import PROMPTS, rows_of, run_grpo
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 from verifiers import Tiny
@@ -94,19 +95,12 @@ def test_penalty_and_monitor_measure_from_the_untrained_model(
     after = load(str(checkpoint_folder(tmp_path, 1)))
     batch = batches[1]
 
-    def log_likelihoods(model: Any) -> torch.Tensor:
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        with torch.no_grad():
-            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)
-        values = logits.gather(2, ids[:, 1:, None])[..., 0][:, -batch["completion_ids"].shape[1] :]
-        return values * batch["completion_mask"]
-
-    ours, theirs = log_likelihoods(after.model), log_likelihoods(tiny("qwen").model)
-    expected = float((ours - theirs).sum(1).mean())
+    rows = list(zip(rows_of(batch, "prompt"), rows_of(batch, "completion"), strict=True))
+    ours, theirs = ([score_ids(c.model, *row) for row in rows] for c in (after, tiny("qwen")))
+    expected = sum(a.total - b.total for a, b in zip(ours, theirs, strict=True)) / len(rows)
     assert result.history["kl"][1] == pytest.approx(expected, rel=1e-3, abs=1e-4) and abs(expected) > 0.01
-    reference = batch["ref_per_token_logps"] * batch["completion_mask"]
-    assert torch.allclose(reference, theirs, atol=1e-4), "the penalty's reference is the start"
+    for reference, one in zip(batch["ref_per_token_logps"].tolist(), theirs, strict=True):
+        assert reference[: len(one.values)] == pytest.approx(one.values, abs=1e-4), "that of the penalty"
 
 
 def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
