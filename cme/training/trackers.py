@@ -96,7 +96,11 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
                 self.tracker, self.last = OPENERS[self.name](self.run, self._first)
             new = takewhile(lambda entry: entry["step"] > self.last, reversed(state.log_history))
             for entry in [entry for entry in new if "loss" in entry][::-1]:
-                self.tracker.log(metrics(entry), step=entry["step"])
+                columns = {
+                    name: value for name, [value] in history_columns([entry]).items() if name != "step"
+                }
+                metrics = {PREFIX + name: value for name, value in columns.items() if value is not None}
+                self.tracker.log(metrics, step=entry["step"])
                 self.last = entry["step"]
             if last:
                 self.tracker.finish()
@@ -110,12 +114,6 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
             self._failed = True
             return False
         return True
-
-
-def metrics(entry: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of one entry of the trainer's log, by their names in a tracker."""
-    values = {PREFIX + column: value for column, [value] in history_columns([entry]).items()}
-    return {name: value for name, value in values.items() if name != f"{PREFIX}step" and value is not None}
 
 
 def check_tracker(name: str) -> None:
