@@ -5,7 +5,6 @@ import pydoc
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,11 +99,8 @@ def is_neutral_argument(target: str, name: str, value: Any) -> bool:
 
 
 def evaluation_arguments(target: str) -> frozenset[str]:
-    """The arguments of a prompt source that change its evaluation prompts alone.
-
-    The module of the source declares them as `EVALUATION_ARGUMENTS`.
-    """
-    module = import_module(target.rpartition(".")[0])
+    """The arguments of a prompt source that change its evaluation prompts alone: EVALUATION_ARGUMENTS of its module."""
+    module = pydoc.locate(target.rpartition(".")[0])
     return cast("frozenset[str]", vars(module).get("EVALUATION_ARGUMENTS", frozenset()))
 
 

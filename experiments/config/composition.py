@@ -21,9 +21,10 @@ from cme.runtime.terminal import plain
 from experiments.config import registration
 from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
-from experiments.config.reward_sums import names_in, spell_out
-from experiments.config.runs import Run, resolve
-from experiments.config.validation import UNDELETABLE, BadConfig, NoSuchCell, suggestion, validate
+from experiments.config.registration import names_in, spell_out
+from experiments.config.resolution import UNDELETABLE, resolve
+from experiments.config.runs import Run
+from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
 CONF = shipped.CONF
 DISPLAY_OPTIONS = (

@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from experiments.config import identity
-
-if TYPE_CHECKING:
-    from experiments.config.runs import Run
+from experiments.config.runs import Run
 
 Party = tuple[str, str, list[str]]
 """The role of a model (generator, verifier, comparator), its family, and its checkpoints."""
@@ -18,7 +15,7 @@ def generator_parties(generators: Iterable[str]) -> list[Party]:
     return [("generator", family_of(name), [name]) for name in generators]
 
 
-def run_warnings(run: "Run", others: Sequence[Party] = ()) -> list[str]:
+def run_warnings(run: Run, others: Sequence[Party] = ()) -> list[str]:
     """The warnings of a run. If `others` made the responses that are judged, judges are compared with them alone."""
     judges = {path: identity.judge_fields(judge) for path, judge in run.judges.items()}
     of_evaluation = [settings for path, settings in judges.items() if path.startswith("judge")]

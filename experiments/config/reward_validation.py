@@ -1,19 +1,17 @@
 """Checks that the reward fits the rest of a run, and the number of comparisons that its judge makes."""
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from cme.judges.base import Judge
 from cme.rewards.base import Reward
 from cme.rewards.judge import ring
 from cme.runtime import distributed
+from experiments.config.runs import Run
 from experiments.config.trainers import BestOfN, uses_groups
 
-if TYPE_CHECKING:
-    from experiments.config.runs import Run
 
-
-def check(run: "Run") -> None:
+def check(run: Run) -> None:
     """Raise ValueError with one sentence for a reward that cannot be trained on in this run."""
     if not run.reward_parts:
         return
@@ -52,7 +50,7 @@ def check(run: "Run") -> None:
             )
 
 
-def judged_comparisons(run: "Run", path: str) -> int:
+def judged_comparisons(run: Run, path: str) -> int:
     """The most comparisons, one per order, that a judge of the reward makes in a run, given its path."""
     trainer = run.trainer
     if isinstance(trainer, BestOfN):

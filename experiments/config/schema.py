@@ -142,19 +142,6 @@ class Selection:
         """Number of checkpoints that training saves; the final policy is not among them."""
         return 0 if self.every is None else len(range(self.every, trainer.max_steps, self.every))
 
-    def check(self, trainer: Any) -> None:
-        """Raise ValueError for more checkpoints than allowed, or none."""
-        if self.every is not None and self.every >= trainer.max_steps:
-            raise ValueError(
-                f"selection.every={self.every}; it must be below trainer.max_steps={trainer.max_steps}, or null for no "
-                "selection"
-            )
-        if self.max_checkpoints is not None and self.count_saved(trainer) > self.max_checkpoints:
-            raise ValueError(
-                f"selection.every={self.every} saves {self.count_saved(trainer)} checkpoints, more than "
-                f"selection.max_checkpoints={self.max_checkpoints}; save fewer with a larger selection.every"
-            )
-
 
 @dataclass
 class Capabilities:
@@ -218,14 +205,6 @@ class Scale:
     )
     reference: str = neutral(help="fixed reference model of comparators=paper")
 
-    def check(self) -> None:
-        """Raise ValueError for a build that does not exist at the scale."""
-        if self.build != 1 and self.name != "miniature":
-            raise ValueError(
-                f"scale.build={self.build} at scale={self.name}: only miniature checkpoints have several builds; use "
-                "scale.build=1"
-            )
-
 
 @dataclass
 class Preset:
@@ -235,14 +214,6 @@ class Preset:
         help="matched: the settings of its scale and model; paper: those of the reward's publication; dense_study: "
         "those of the paper's author in a separate study of rewards per token"
     )
-
-    def check(self, scale: Scale) -> None:
-        """Raise ValueError for settings that are not for the models of the scale."""
-        if self.name != "matched" and scale.name != "paper":
-            raise ValueError(
-                f"preset={self.name} at scale={scale.name}: its learning rates and lengths are for the larger models "
-                "of the publications; use scale=paper, or preset=matched"
-            )
 
 
 @dataclass
@@ -310,7 +281,7 @@ WEIGHTED_SUM = {
     "num_generations": "${trainer.num_generations}",
     "aggregation": "sum_then_normalize",
 }
-"""The option of the group `reward` to which `reward=[a,b]` adds members (`experiments.config.reward_sums`)."""
+"""The option of the group `reward` to which `registration.spell_out` adds the members of `reward=[a,b]`."""
 
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 """Groups that are off, and not part of a run, unless their field named here is set."""

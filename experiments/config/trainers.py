@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from cme.runtime import distributed
 from cme.runtime.extras import install_command
+from experiments.config.runs import Run
 from experiments.config.settings import MOST_TOKENS, Component, neutral, setting
 
-if TYPE_CHECKING:
-    from experiments.config.runs import Run
 
-
-def uses_groups(reward: "Component") -> bool:
+def uses_groups(reward: Component) -> bool:
     """Whether a reward changes the advantages within a group: by a value per token, or a floor under the deviation."""
     return reward.arguments.get("granularity") == "token" or bool(reward.arguments.get("std_floor", 0) > 0)
 
@@ -38,7 +36,7 @@ class Trainer:
 
     lora: Lora | None = None
 
-    def check(self, run: "Run") -> None:
+    def check(self, run: Run) -> None:
         """Raise ValueError, with one sentence, for a run that this trainer cannot train."""
 
 
@@ -73,7 +71,7 @@ class Optimization(Trainer):
         added_later=True,
     )
 
-    def check(self, run: "Run") -> None:
+    def check(self, run: Run) -> None:
         """Raise ValueError where the processes cannot divide the batch, or cannot train adapters."""
         distributed.per_process_settings(run.values["trainer"], distributed.process_count())
         if self.lora is None:
@@ -148,7 +146,7 @@ class Grpo(Optimization):
     )
     shuffle_dataset: bool = setting(True, help="whether training prompts are shuffled")
 
-    def check(self, run: "Run") -> None:
+    def check(self, run: Run) -> None:
         """Raise ValueError where groups do not divide the batch, vLLM is missing, or the reward does not fit."""
         super().check(run)
         batch = self.per_device_train_batch_size * self.steps_per_generation
@@ -173,7 +171,7 @@ class Grpo(Optimization):
                 "none"
             )
 
-    def _check_vllm(self, run: "Run") -> None:
+    def _check_vllm(self, run: Run) -> None:
         if (self.vllm_mode == "server") != (self.vllm_server_base_url is not None):
             raise ValueError(
                 f"trainer.vllm_mode={self.vllm_mode} with trainer.vllm_server_base_url={self.vllm_server_base_url}; "
@@ -252,7 +250,7 @@ class BestOfN(Trainer):
     num_generations: int = setting(8, help="samples per prompt", at_least=2)
     sampling: Sampling = field(default_factory=Sampling)
 
-    def check(self, run: "Run") -> None:
+    def check(self, run: Run) -> None:
         """Raise ValueError where all samples would be equal, or a field needs a training."""
         if self.sampling.temperature <= 0:
             raise ValueError(

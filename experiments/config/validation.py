@@ -2,33 +2,23 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from cme.judges.base import Judge
 from cme.judges.pairwise import SINGLE_ORDER
 from cme.models import template_variables
-from cme.records import LARGEST_COUNT, find_unwritable
+from cme.records import LARGEST_COUNT
 from cme.rewards.base import Reward
-from cme.runtime import shipped
-from cme.runtime.files import check_name
 from experiments.config import identity, reward_validation
-from experiments.config.components import Component, configured_targets, locate
+from experiments.config.components import Component
 from experiments.config.family_overlap import Party, run_warnings
-from experiments.config.schema import REGIMES, Config
+from experiments.config.runs import Run
+from experiments.config.schema import Config
 from experiments.config.settings import declared_fields
-from experiments.config.trainers import TRAINERS
 
-if TYPE_CHECKING:
-    from experiments.config.runs import Run
-
-UNDELETABLE = "a field of the configuration cannot be deleted; leave this out"
 LONGEST_ID = 200
 """Bytes of a run's id: file systems allow 255 in a name, and temporary files add to it."""
 
@@ -57,120 +47,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(options)}"
 
 
-def check_existence(config: DictConfig) -> None:
-    """Check that the interpolations of a composed configuration resolve.
-
-    Raises BadConfig, and NoSuchCell for a family without a checkpoint of the regime at the scale.
-    """
-    scale, family, regime = config.scale.name, config.family.name, config.regime
-    if regime not in REGIMES:
-        raise BadConfig(f"regime={regime} is unknown; it must be one of {', '.join(REGIMES)}")
-    checkpoints = config.family.checkpoints.get(scale) or {}
-    if regime not in checkpoints:
-        scales = f"its scales are {', '.join(config.family.checkpoints)}"
-        known = f"it has {', '.join(checkpoints)}" if checkpoints else scales
-        raise NoSuchCell(f"regime={regime} does not exist for family={family} at scale={scale}: {known}")
-    try:
-        checkpoint = config.verifier.checkpoint
-    except OmegaConfBaseException:
-        raise BadConfig(
-            f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
-            f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
-        ) from None
-    if isinstance(checkpoint, int | float):
-        raise BadConfig(
-            f"verifier.checkpoint={checkpoint}; it must be the name of a checkpoint, or a list of names"
-        )
-    for name in config.evaluation.comparators:
-        try:
-            comparator = config.evaluation.comparators[name]
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0].removeprefix("Interpolation key ")
-            raise BadConfig(
-                f"evaluation.comparators.{name} does not exist for family={family} at scale={scale}: {reason}; use "
-                f"comparators=none, or name a checkpoint with evaluation.comparators.{name}=..."
-            ) from None
-        if not comparator:
-            raise BadConfig(f"evaluation.comparators.{name}={comparator}; it must be a checkpoint")
-    source = config.data.source
-    if config.data.name == "file" and OmegaConf.is_dict(source) and source.get("path") is None:
-        raise BadConfig("data=file needs the file of your prompts: set data.path=FILE (docs/experiments.md)")
-    _check_trainer(config)
-
-
-def _check_trainer(config: DictConfig) -> None:
-    """Check that the trainer is one of TRAINERS with the pairs and the sizes that it needs."""
-    scale, family, method = config.scale.name, config.family.name, config.trainer.method
-    if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
-        raise BadConfig(
-            f"trainer.method={method} cannot be set alone; use trainer={' or trainer='.join(TRAINERS)}"
-        )
-    if method == "dpo" and config.trainer.pairs is None:
-        raise BadConfig(
-            f"trainer=dpo needs preference pairs, and data={config.data.name} has none; use data with pairs, such as "
-            "data=world or data=ultrafeedback, or another trainer"
-        )
-    try:
-        missing = sorted(OmegaConf.missing_keys(config.trainer))
-    except InterpolationKeyError as error:
-        field = str(error).split("'")[1]
-        raise BadConfig(
-            f"trainer={method} has no sizes for family={family} regime={config.regime} at scale={scale}: set {field} "
-            f"in conf/family/{family}.yaml"
-        ) from None
-    if missing:
-        raise BadConfig(f"trainer={method} has no sizes at scale={scale}: set {', '.join(missing)}")
-
-
-def check_names(values: Mapping[str, Any]) -> None:
-    """Check the folder of the results, and the names that become part of file names in it. Raises BadConfig."""
-    for path, name in identity.flatten(dict(values)).items():
-        if path.endswith(".name") and name is not None:
-            with as_bad_config():
-                check_name(path, str(name))
-    if not values["results_dir"].strip():
-        raise BadConfig("results_dir is empty; it must be a folder, such as results_dir=results/runs")
-
-
-def check_targets(values: Mapping[str, Any]) -> None:
-    """Refuse every `_target_`, also nested ones, unless a file in `conf/` names it in `cme`, or its package is trusted.
-
-    The name is checked before it is imported. `experiment.run` must be in `experiments` or in a trusted package, and is
-    imported when it runs. Raises BadConfig.
-    """
-    trusted, named = values["trusted_packages"], configured_targets(shipped.CONF)
-    targets = {p: str(v) for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
-    for path, target in {**targets, "experiment.run": values["experiment"]["run"]}.items():
-        home = "cme" if path in targets else "experiments"
-        package = target.partition(".")[0]
-        remedy = f"; if you trust it, add trusted_packages=[{package}]"
-        if package not in (home, *trusted):
-            raise BadConfig(f"{path}={target} is not in {home}{remedy}")
-        if path not in targets:
-            continue
-        if target not in named and package not in trusted:
-            raise BadConfig(f"{path}={target}, which no file in conf/ names{remedy}")
-        try:
-            locate(target)
-        except ImportError as error:
-            raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-
-
-def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
+def validate(run: Run, parties: Sequence[Party] = ()) -> list[str]:
     """Check a run and return the warnings to record. Raises BadConfig.
 
     `parties` made the responses that are judged, if these are not the run's own.
     """
     with as_bad_config():
         _check_values(run)
-        run.preset.check(run.scale)
-        run.scale.check()
+        _check_scale(run)
         template_variables.check(run.chat_template.generator)
         template_variables.check(run.chat_template.verifier)
         _check_components(run)
         run.trainer.check(run)
         reward_validation.check(run)
-        run.selection.check(run.trainer)
+        _check_selection(run)
     if run.experiment.needs_answers and run.data.answers == "none":
         raise BadConfig(
             f"experiment={run.experiment.name} needs answers, but data={run.data.name} has none "
@@ -186,10 +76,8 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     return run_warnings(run, parties)
 
 
-def _check_values(run: "Run") -> None:
+def _check_values(run: Run) -> None:
     """Check that values can be recorded, are within the bounds of their fields, and have an effect."""
-    if problem := find_unwritable(run.values):
-        raise BadConfig(problem)
     values = identity.flatten(run.values)
     for path, value in values.items():
         if isinstance(value, int) and abs(value) > LARGEST_COUNT:
@@ -211,7 +99,37 @@ def _check_values(run: "Run") -> None:
             raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
 
 
-def _check_components(run: "Run") -> None:
+def _check_scale(run: Run) -> None:
+    """Check that build and preset exist at the scale."""
+    if run.scale.build != 1 and run.scale.name != "miniature":
+        raise BadConfig(
+            f"scale.build={run.scale.build} at scale={run.scale.name}: only miniature checkpoints have several builds; "
+            "use scale.build=1"
+        )
+    if run.preset.name != "matched" and run.scale.name != "paper":
+        raise BadConfig(
+            f"preset={run.preset.name} at scale={run.scale.name}: its learning rates and lengths are for the larger "
+            "models of the publications; use scale=paper, or preset=matched"
+        )
+
+
+def _check_selection(run: Run) -> None:
+    """Check that training saves a checkpoint to select from, and not more than allowed."""
+    every, saved = run.selection.every, run.selection.count_saved(run.trainer)
+    limit = run.selection.max_checkpoints
+    if every is not None and every >= run.trainer.max_steps:
+        raise BadConfig(
+            f"selection.every={every}; it must be below trainer.max_steps={run.trainer.max_steps}, or null for no "
+            "selection"
+        )
+    if limit is not None and saved > limit:
+        raise BadConfig(
+            f"selection.every={every} saves {saved} checkpoints, more than selection.max_checkpoints={limit}; save "
+            "fewer with a larger selection.every"
+        )
+
+
+def _check_components(run: Run) -> None:
     """Check every component that the run uses."""
     if "members" in run.values["judge"]:
         if not run.judge.members:
@@ -226,12 +144,6 @@ def _check_components(run: "Run") -> None:
     for path, judge in run.judges.items():
         _check_component(path, judge, Judge)
     _check_component("data.source", run.data.source, split="", count=0, seed=0)
-    try:
-        import_module(run.data.source.target.rpartition(".")[0])
-    except ImportError as error:
-        raise BadConfig(
-            f"data.source._target_={run.data.source.target} must be a function of a module"
-        ) from error
     if run.trainer.method == "dpo":
         _check_component("trainer.pairs", run.trainer.pairs, prompts=[], seed=0)
 
@@ -268,7 +180,7 @@ def _check_component(
         factory.check(**arguments)
 
 
-def _check_judge(run: "Run", path: str, judge: Component) -> None:
+def _check_judge(run: Run, path: str, judge: Component) -> None:
     """Check that a judge has the oracle that it needs, and both orders if it combines them."""
     if judge.arguments.get("oracle", True) is None:
         group = f"judge@{path}" if path.endswith(".judge") else path

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 from cme import __version__
 from cme.runtime import distributed
 from experiments.config import composition, registration
-from experiments.config.help import help_text
-from experiments.config.reward_sums import spell_out
-from experiments.config.runs import resolve
+from experiments.config.registration import spell_out
+from experiments.config.resolution import resolve
 from experiments.run import cell
 from experiments.sweep import runner
+from experiments.sweep.help import help_text
 
 
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")

@@ -35,8 +35,9 @@ from cme.runtime import distributed, shipped, signals
 from cme.runtime.extras import install_command
 from experiments.config import registration
 from experiments.config.composition import MULTIRUN, configures_hydra
-from experiments.config.reward_sums import spell_out
-from experiments.config.runs import Run, resolve
+from experiments.config.registration import spell_out
+from experiments.config.resolution import resolve
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import Worker, visible_gpus
 

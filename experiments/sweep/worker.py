@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from cme import Interrupted
 from cme.runtime.signals import SIGNALS
-from experiments.config.runs import Run, resolve
+from experiments.config.resolution import resolve
+from experiments.config.runs import Run
 from experiments.run.cell import SweepStopped
 
 

@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.config import composition, registration
-from experiments.config.help import help_text
 from experiments.config.schema import Config
 from experiments.config.settings import declaration, group_of
 from experiments.config.trainers import TRAINERS
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
+from experiments.sweep.help import help_text
 
 ROOT = Path(composition.CONF).parent
 

@@ -31,7 +31,14 @@ def changed(run: Run, path: str) -> Run:
     *parents, last = path.split(".")
     node = reduce(lambda inner, key: inner[key], parents, values)
     node[last] = other(node[last])
-    return replace(run, values=values)
+    return with_values(run, values)
+
+
+def with_values(run: Run, values: dict[str, Any]) -> Run:
+    """The run with other values, and their id."""
+    made = replace(run, values=values)
+    made.run_id = identity.run_id(made)
+    return made
 
 
 ALL_ON = ("selection.every=10", "capabilities=world")
@@ -134,7 +141,7 @@ def test_a_newer_field_does_not_count_at_the_value_of_earlier_runs() -> None:
     assert before.run_id != after.run_id
     without = copy.deepcopy(before.values)
     del without["trainer"]["use_bias_correction_kl"]
-    assert replace(before, values=without).run_id == before.run_id
+    assert with_values(before, without).run_id == before.run_id
 
 
 def test_neutral_settings_of_judges_are_those_of_their_classes() -> None:
@@ -159,7 +166,7 @@ def test_the_default_stop_rule_is_not_part_of_a_run_and_others_are() -> None:
 def test_an_undeclared_field_is_an_error() -> None:
     config = cell()
     with pytest.raises(KeyError, match="retries"):
-        _ = replace(config, values=config.values | {"retries": 1}).run_id
+        with_values(config, config.values | {"retries": 1})
 
 
 def test_another_build_of_the_checkpoints_is_another_run() -> None:
@@ -313,7 +320,7 @@ def test_another_target_than_that_of_the_named_file_is_another_run(path: str, ta
     node = reduce(lambda inner, key: inner[key], path.split("."), values)
     assert node["_target_"].startswith("cme.")
     node["_target_"] = target
-    other_run = replace(config, values=values)
+    other_run = with_values(config, values)
     assert other_run.run_id != config.run_id
     target_path = f"{path}._target_"
     assert target_path in identity.neutral_fields(config) and target_path in identity.identity_fields(

@@ -6,7 +6,7 @@ import pytest
 from composed_runs import compose
 
 from experiments.config import composition, identity
-from experiments.config.reward_sums import spell_out
+from experiments.config.registration import spell_out
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.sweep import launchers
