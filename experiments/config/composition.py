@@ -107,17 +107,16 @@ def is_display_only(arguments: list[str]) -> bool:
 
 
 def config_groups() -> dict[str, list[str]]:
-    """The options of each group: the files of its folder in `conf/`, and the entries of `conf/verifiers.yaml`.
+    """The options of each group: the files of its folder in `conf/`, and the entries of its list, if it has one.
 
-    Raises BadConfig for a verifier that is both.
+    Raises BadConfig for a name that is both.
     """
     groups = {d.name: [file.stem for file in d.glob("*.yaml")] for d in CONF.iterdir() if d.is_dir()}
-    files, entries = groups.get("verifier", []), registration.load_verifiers()
-    if twice := sorted(entries.keys() & set(files)):
-        raise BadConfig(
-            f"verifier={twice[0]} is in conf/verifiers.yaml and in conf/verifier/; rename the file"
-        )
-    groups["verifier"] = [*files, *entries]
+    for group, listed in registration.LISTED.items():
+        files, entries = groups.get(group, []), registration.load_entries(listed)
+        if twice := sorted(entries.keys() & set(files)):
+            raise BadConfig(f"{group}={twice[0]} is in conf/{listed} and in conf/{group}/; rename the file")
+        groups[group] = [*files, *entries]
     for group in OPTIONAL_GROUPS:
         groups[group].append("none")
     return {group: sorted(options) for group, options in sorted(groups.items())}

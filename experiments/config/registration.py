@@ -18,10 +18,13 @@ from experiments.config.schema import WEIGHTED_SUM, Config
 from experiments.config.trainers import TRAINERS
 from experiments.config.validation import BadConfig
 
+LISTED = {"verifier": "verifiers.yaml", "preset": "presets.yaml"}
+"""Groups whose options are the entries of one file of `conf/`."""
+
 
 @functools.cache
 def register() -> None:
-    """Store in Hydra's ConfigStore: the schema, those of the trainers (`trainer/schema/METHOD`), a sum, the verifiers.
+    """Store in Hydra's ConfigStore: the schema, those of the trainers, a sum of rewards, and the entries of lists.
 
     Also adds the interpolation `${max:A,B}`, the larger of two numbers, and refuses secrets in `${oc.env:NAME}`.
     """
@@ -32,15 +35,24 @@ def register() -> None:
     for method, node in TRAINERS.items():
         store.store(group="trainer/schema", name=method, node=node)
     store.store(group="reward", name=str(WEIGHTED_SUM["name"]), node=WEIGHTED_SUM)
-    for name, settings in load_verifiers().items():
+    for name, settings in load_entries(LISTED["verifier"]).items():
         store.store(group="verifier", name=name, node={"name": name, **settings})
+    for name, settings in load_entries(LISTED["preset"]).items():
+        store.store(
+            group="preset", name=name, node={"preset": {"name": name}, **settings}, package="_global_"
+        )
+    for reward, settings in load_entries("sources.yaml").items():
+        store.store(group="source", name=f"grpo_paper_{reward}", node=settings, package="_global_")
+    for method, scales in load_entries("trainer_sizes.yaml").items():
+        for scale, sizes in scales.items():
+            store.store(group="trainer/sizes", name=f"{method}_{scale}", node=sizes)
 
 
 @functools.cache
-def load_verifiers() -> dict[str, Any]:
-    """The options of the group `verifier`, which are in one file."""
-    options: Any = OmegaConf.to_container(OmegaConf.load(shipped.CONF / "verifiers.yaml"))
-    return dict(options)
+def load_entries(file: str) -> dict[str, Any]:
+    """The entries of a file of `conf/`, such as `verifiers.yaml`, by name."""
+    entries: Any = OmegaConf.to_container(OmegaConf.load(shipped.CONF / file))
+    return dict(entries)
 
 
 def _environment_variable(name: str, *default: Any) -> Any:

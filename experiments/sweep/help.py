@@ -11,7 +11,7 @@ from experiments.config.schema import Config
 from experiments.config.settings import Setting, declaration, declared_fields
 from experiments.config.trainers import TRAINERS
 
-HIDDEN = ("accelerate", "hydra", "source")
+HIDDEN = ("accelerate", "hydra")
 """Folders of `conf/` that are not chosen by name on the command line."""
 ELSEWHERE = {
     "adapter": "low-rank adapters to train instead of all weights; none: all weights",

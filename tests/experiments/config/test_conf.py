@@ -15,14 +15,15 @@ from omegaconf import OmegaConf
 from experiments.config import composition, identity
 from experiments.config.components import option_settings
 from experiments.config.composition import CONF, OPTIONAL_GROUPS, config_groups
-from experiments.config.registration import load_verifiers
+from experiments.config.registration import load_entries
 
 OTHERS = {"accelerate", "hydra"}  # read by accelerate and Hydra: test_devices.py, tests/experiments/sweep
 FILES = sorted(p for p in CONF.rglob("*.yaml") if not OTHERS & {*p.parts})
 FAMILIES = {file.stem for file in (CONF / "family").glob("*.yaml")}
 OUTSIDE_LISTS = r",(?![^\[]*\])"
 """A comma that is not in a list such as [cme,length]."""
-NAMED_GROUPS = ("family", "reward", "data", "judge", "scale", "preset", "experiment")
+NAMED_GROUPS = ("family", "reward", "data", "judge", "scale", "experiment")
+VERIFIERS = load_entries("verifiers.yaml")
 
 
 def command(file: Path) -> list[str]:
@@ -40,14 +41,14 @@ def test_a_file_composes_and_validates_by_its_own_command(file: Path) -> None:
         assert getattr(config, group).name == file.stem
 
 
-@pytest.mark.parametrize("name", load_verifiers())
+@pytest.mark.parametrize("name", VERIFIERS)
 def test_a_verifier_composes(name: str) -> None:
     scales = {
         "miniature": (),
         "laptop": ("scale=laptop", "family=smollm2", "regime=instruct"),
         "paper": ("scale=paper", "family=qwen_math", "data=math"),
     }
-    scale = next((s for s in scales if s in load_verifiers()[name]["checkpoints"]), "laptop")
+    scale = next((s for s in scales if s in VERIFIERS[name]["checkpoints"]), "laptop")
     verifier = compose(*scales[scale], f"verifier={name}").verifier
     assert verifier.name == name and verifier.checkpoint and verifier.family
     first = verifier.checkpoint if isinstance(verifier.checkpoint, str) else verifier.checkpoint[0]
@@ -112,14 +113,6 @@ def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
         assert getattr(made, name) == expected, name
 
 
-@pytest.mark.parametrize(
-    "arguments", [["family=llama"], ["scale=laptop", "family=smollm2", "regime=instruct"], ["scale=paper"]]
-)
-def test_the_default_verifier_is_not_of_the_generators_family(arguments: list[str]) -> None:
-    config = compose(*arguments)
-    assert config.verifier.family != config.family.name and config.verifier.checkpoint != config.generator
-
-
 LAPTOP = [
     (("gemma", "pretrained"), "package:gemma-3-270m", "package:smollm2-135m-instruct"),
     (("gemma", "sft"), "tuned:gemma-3-270m-sft", "package:smollm2-135m-instruct"),
@@ -137,31 +130,31 @@ def test_the_models_of_each_cell_at_laptop_scale(cell: tuple[str, str], generato
     assert (config.data.name, config.judge.name) == ("instruction_following", "instruction_following")
     smaller = compose(*arguments, "verifier=qwen_coder_0_5b")
     assert smaller.verifier.checkpoint == "package:qwen2.5-coder-0.5b-instruct"
-    assert smaller.run_id != config.run_id and identity.training_id(smaller) != identity.training_id(config)
 
 
-def test_the_default_cell_at_laptop_scale_is_smollm2() -> None:
-    """Its rate is calibrated; that of Gemma pretrained is not, and its trainings collapse: docs/log.md."""
-    default = compose("scale=laptop")
-    assert (default.family.name, default.regime) == ("smollm2", "instruct")
-    assert default.run_id == compose("scale=laptop", "family=smollm2", "regime=instruct").run_id
+def test_the_default_cells() -> None:
+    """At laptop scale, the rate of SmolLM2 is calibrated; trainings of Gemma pretrained collapse: docs/log.md."""
+    assert (
+        compose("scale=laptop").run_id == compose("scale=laptop", "family=smollm2", "regime=instruct").run_id
+    )
+    for arguments in (["family=llama"], ["scale=laptop"], ["scale=paper"]):
+        config = compose(*arguments)
+        assert config.verifier.family != config.family.name
 
 
 PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 
 
-def test_preset_paper_trains_on_each_token_entropy_alike() -> None:
+@pytest.mark.parametrize("reward", load_entries("sources.yaml"))
+def test_preset_paper_has_the_settings_of_a_publication(reward: str) -> None:
     """The settings themselves, and those of the paper's cells: tests/rehearsal/trainer_settings.yaml."""
-    names = ("token_entropy", "token_entropy_last", "token_entropy_format")
-    one, *others = (compose(*PAPER, "data=world", f"reward={name}", "preset=paper") for name in names)
-    assert [other.values["trainer"] for other in others] == [one.values["trainer"]] * 2
-
-
-def test_a_preset_yields_to_the_command_line_and_is_another_run() -> None:
-    cell = [*PAPER, "data=world", "reward=token_entropy"]
-    own, matched = compose(*cell, "preset=paper"), compose(*cell, "preset=matched")
+    cell = [*PAPER, "data=world", f"reward={reward}"]
+    own, matched = compose(*cell, "preset=paper"), compose(*cell)
+    source = identity.flatten(load_entries("sources.yaml")[reward])
+    values = identity.flatten(own.values)
+    assert source and {path: values[path] for path in source} == source
+    assert own.run_id != matched.run_id == compose(*cell, "preset=matched").run_id
     assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
-    assert matched.run_id == compose(*cell).run_id != own.run_id
     assert compose(*cell, "preset=paper", "trainer.learning_rate=1e-4").trainer.learning_rate == 1e-4
 
 
