@@ -367,4 +367,8 @@ def test_help_lists_groups_and_fields_with_their_help() -> None:
     assert "trainer.beta (float = 0.0): weight of the KL penalty; at least 0" in text
     assert "selection.every (int | None = null): " in text and "data.eval_prompts (int): " in text
     assert "trainer.lora.r (int): rank" in text and "scale.name" in text
+    assert text.count("trainer.learning_rate (float)") == 1
+    assert "Arguments of reward=cme, cme_answer" in text and "reward.pmi (bool = false): subtract" in text
+    assert "reward.granularity (sequence | token = sequence): " in text
+    assert text.count("judge.max_usd (float | None = null)") == 1 and "data.source.eval_source (" in text
     assert "hydra/launcher=" in text and "source=" not in text and "accelerate=" not in text
