@@ -35,13 +35,13 @@ def commands(start: str) -> list[str]:
 
 def check(arguments: list[str]) -> None:
     """Compose and validate the first cell of a command line; tests/experiments/config has the other grids."""
+    if {"--cfg", "--help"} & {*arguments}:
+        return
     line = composition.expand_command_line(arguments)[0]
     cell = [a if "{" in a or "[" in a else a.split(",")[0] for a in line if a != "-m"]
     if "trainer.use_vllm=true" in cell and find_spec("vllm") is None:  # all else is checked before
         with pytest.raises(BadConfig, match="needs the package vllm"):
             composition.compose_one_line(cell)
-    elif {"--cfg", "--help"} & {*cell}:
-        assert composition.compose_one_line(cell) == []
     else:
         assert compose(*cell)
 

@@ -27,18 +27,6 @@ from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
 CONF = shipped.CONF
-DISPLAY_OPTIONS = (
-    "--help",
-    "-h",
-    "--hydra-help",
-    "--version",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--shell-completion",
-    "-sc",
-)
 MULTIRUN = ("-m", "--multirun")
 OPTIONAL_GROUPS = ("adapter", "capabilities", "comparators", "experiment")
 """Groups with the option `none`, which has no file."""
@@ -49,7 +37,7 @@ def compose_cells(
 ) -> list[Run]:
     """Every run of a command line, composed, resolved and validated, without duplicates.
 
-    The list is empty for a command line that only displays something. Raises BadConfig.
+    Raises BadConfig.
 
     Args:
         arguments: The command line.
@@ -72,7 +60,7 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
     registration.register()
     named = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
     name, scale = named.get("experiment"), named.get("scale")
-    if name is None or "," in name or is_display_only(arguments) or not any(a in MULTIRUN for a in arguments):
+    if name is None or "," in name or not any(a in MULTIRUN for a in arguments):
         return [arguments]
     parser = OverridesParser.create()
     try:
@@ -101,11 +89,6 @@ def expand_command_line(arguments: list[str]) -> list[list[str]]:
     ]
 
 
-def is_display_only(arguments: list[str]) -> bool:
-    """Whether a command line only asks Hydra to display something."""
-    return any(a.split("=")[0] in DISPLAY_OPTIONS for a in arguments)
-
-
 def config_groups() -> dict[str, list[str]]:
     """The options of each group: the files of its folder in `conf/`, and the entries of its list, if it has one.
 
@@ -126,8 +109,6 @@ def compose_one_line(
     arguments: list[str], parties: Sequence[Party] = (), data: Mapping[str, Any] | None = None
 ) -> list[Run]:
     """The runs of a command line without the grids of its experiment. See `compose_cells`."""
-    if is_display_only(arguments):
-        return []
     multirun = any(a in MULTIRUN for a in arguments)
     overrides = [a for a in without_hydra_overrides(arguments) if a not in MULTIRUN]
     groups = config_groups()

@@ -15,6 +15,9 @@ from experiments.run import cell
 from experiments.sweep import runner
 from experiments.sweep.help import help_text
 
+DISPLAY_OPTIONS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+"""Options with which Hydra only displays something."""
+
 
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def display(config: DictConfig) -> None:
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
             print(help_text())
         elif "--version" in arguments:
             print(f"cme {__version__}")
-        elif composition.is_display_only(list(arguments)):
+        elif any(word.split("=")[0] in DISPLAY_OPTIONS for word in arguments):
             registration.register()
             sys.argv[1:] = spell_out(arguments)
             display()

@@ -57,46 +57,27 @@ def test_what_changes_results_changes_the_run() -> None:
         run_id("reward.quantization=8bit"),
     ]
     assert len(set(ids)) == len(ids) and run_id("adapter=none", "reward.quantization=null") == ids[0]
-
-
-@pytest.mark.usefixtures("installed")
-def test_the_place_of_vllm_does_not_change_the_run() -> None:
-    url = "trainer.vllm_server_base_url=http://127.0.0.1:8000"
-    assert run_id("trainer.use_vllm=true") == run_id("trainer.use_vllm=true", "trainer.vllm_mode=server", url)
-    assert run_id("trainer.vllm_gpu_memory_utilization=0.5") == run_id()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ("trainer.vllm_mode=remote", r"vllm_mode=remote is unknown; it must be one of colocate, server"),
-        ("trainer.vllm_mode=server", r"vllm_server_base_url=None; mode server needs the URL"),
-        ("trainer.vllm_gpu_memory_utilization=1.5", r"utilization=1.5; it must be above 0 and below 1"),
-        ("trainer.vllm_tensor_parallel_size=3", r"parallel_size=3; it must divide the 1 processes"),
-        ("", r"needs the package vllm, which is not installed"),
-    ],
-)
-def test_a_vllm_that_cannot_run_is_refused(overrides: str, message: str) -> None:
-    with pytest.raises(BadConfig, match=message):
-        composition.compose_cells(["trainer.use_vllm=true", *overrides.split()])
+    server = ("trainer.vllm_mode=server", "trainer.vllm_server_base_url=http://127.0.0.1:8000")
+    assert run_id("trainer.use_vllm=true", *server) == ids[3]
+    assert run_id("trainer.vllm_gpu_memory_utilization=0.5") == ids[0]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("trainer.use_vllm=true trainer.vllm_mode=remote", "vllm_mode=remote is unknown"),
+        ("trainer.use_vllm=true trainer.vllm_mode=server", "vllm_server_base_url=None; mode server needs the URL"),
+        ("trainer.use_vllm=true trainer.vllm_tensor_parallel_size=3", "must divide the 1 processes"),
+        ("trainer.use_vllm=true", "needs the package vllm, which is not installed"),
         ("adapter=lora trainer.lora.r=0", "lora.r=0; it must be at least 1"),
-        ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
         ("adapter=lora trainer=best_of_n", "trains nothing"),
-        (
-            "adapter=lora reward=cme_ema",
-            "reward=cme_ema averages all weights of the policy; use adapter=none",
-        ),
+        ("adapter=lora reward=cme_ema", "reward=cme_ema averages all weights of the policy; use adapter=none"),
         ("reward.quantization=4bit", "quantization=4bit"),
         ("reward.quantization=8bit verifier=random", "random weights"),
         ("reward.quantization=8bit reward.server={url: x, model: y, dialect: vllm}", "with a server"),
     ],
-)
-def test_options_without_effect_are_refused(line: str, message: str) -> None:
+)  # fmt: skip
+def test_options_that_cannot_be_used_are_refused(line: str, message: str) -> None:
     with pytest.raises(BadConfig, match=message):
         composition.compose_cells(line.split(" ", 1))
 
@@ -108,24 +89,19 @@ def test_adapters_of_a_sharded_policy_are_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("overrides", "count", "fits"),
-    [
-        ([], 8, True),
-        ([], 7, False),
-        (["scale=paper", "family=llama", "regime=instruct"], 8, True),
-        (["scale=paper", "family=llama", "regime=instruct"], 16, False),
-    ],
+    ("scale", "fitting", "unfitting"),
+    [("miniature", "8", "7"), ("paper family=llama regime=instruct", "8", "16")],
 )
 def test_a_batch_that_processes_cannot_share_is_refused(
-    overrides: list[str], count: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+    scale: str, fitting: str, unfitting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (LAUNCH | {"WORLD_SIZE": str(count)}).items():
+    overrides = f"scale={scale}".split()
+    for name, value in (LAUNCH | {"WORLD_SIZE": fitting}).items():
         monkeypatch.setenv(name, value)
-    if fits:
-        assert composition.compose_cells(overrides)
-    else:
-        with pytest.raises(BadConfig, match=f"{count} cannot divide evenly"):
-            composition.compose_cells(overrides)
+    assert composition.compose_cells(overrides)
+    monkeypatch.setenv("WORLD_SIZE", unfitting)
+    with pytest.raises(BadConfig, match=f"{unfitting} cannot divide evenly"):
+        composition.compose_cells(overrides)
 
 
 def test_adapter_settings_are_valid_for_peft() -> None:

@@ -66,17 +66,7 @@ def test_a_launcher_composes_the_same() -> None:
 
 
 def test_other_overrides_stay_as_they_are() -> None:
-    words = [
-        "-m",
-        "--cfg",
-        "job",
-        "~data.oracle",
-        "reward.clip={",
-        "reward=cme,random",
-        "reward=cme",
-        "seed=range(0,3)",
-        "reward.clip=[-5,0]",
-    ]
+    words = ["-m", "--cfg", "job", "~data.oracle", "reward.clip={", "reward=cme,random", "reward.clip=[-5,0]"]
     assert spell_out(words) == words
 
 
@@ -86,33 +76,16 @@ def test_other_overrides_stay_as_they_are() -> None:
         (["reward=[cme,lenght]"], ["reward=lenght is unknown", "length"]),
         (["reward=[cme]"], ["reward=[cme]", "at least two rewards"]),
         (["reward=[cme,cme]"], ["reward=[cme,cme]", "each once"]),
-        (
-            ["reward=[cme,length]", "reward.weights=[1]"],
-            ["reward.weights=[1]", "reward=[cme,length]", "one number"],
-        ),
-        (["reward=[cme,length]", "reward.weights=[1,a]"], ["reward.weights=[1, 'a']", "one number for each"]),
-        (
-            ["reward=[cme,length]", "reward.weights=[1,true]"],
-            ["reward.weights=[1, True]", "one number for each"],
-        ),
+        (["reward=[cme,length]", "reward.weights=[1]"], ["reward.weights=[1]", "reward=[cme,length]", "one number"]),
+        (["reward=[cme,length]", "reward.weights=[1,true]"], ["reward.weights=[1, True]", "one number for each"]),
         (["reward=[cme,length]", "reward.weights=[1,inf]"], ["weights.length=inf", "finite"]),
-        (
-            ["reward=cme_length", "reward.weights=[1,2]"],
-            ["reward.weights=[1, 2]", "reward.weights.length=0.1"],
-        ),
+        (["reward=[cme,length]", "reward.weights=[1" + "0" * 400 + ",1]"], ["it must be at most"]),
+        (["reward=cme_length", "reward.weights=[1,2]"], ["reward.weights=[1, 2]", "reward.weights.length=0.1"]),
         (["reward=[cme_length,random]"], ["reward.members.cme_length is a sum itself", "name its members"]),
-        (
-            ["reward=[cme,length]", "reward.members.cme.granularity=token"],
-            ["reward.members.cme with granularity=token", "reward.members.cme.granularity=sequence"],
-        ),
-        (
-            ["reward=[cme,ground_truth]", "data=instructions"],
-            ["reward=cme+ground_truth", "data"],
-        ),
+        (["reward=[cme,length]", "reward.members.cme.granularity=token"], ["reward.members.cme.granularity=sequence"]),
         (["reward=weighted_sum"], ["reward=weighted_sum is unknown"]),
-        (["judge=[oracle,local]"], ["judge=[oracle,local] is unknown"]),
     ],
-)
+)  # fmt: skip
 def test_a_list_that_makes_no_sum_is_refused_by_name(words: list[str], named: list[str]) -> None:
     with pytest.raises(BadConfig) as refused:
         composition.compose_cells(words)
