@@ -18,7 +18,7 @@ from experiments.config.schema import WEIGHTED_SUM, Config
 from experiments.config.trainers import TRAINERS
 from experiments.config.validation import BadConfig
 
-LISTED = {"verifier": "verifiers.yaml", "preset": "presets.yaml"}
+LISTED = {"verifier": "verifiers.yaml", "preset": "presets.yaml", "capabilities": "capabilities.yaml"}
 """Groups whose options are the entries of one file of `conf/`."""
 
 
@@ -41,6 +41,8 @@ def register() -> None:
         store.store(
             group="preset", name=name, node={"preset": {"name": name}, **settings}, package="_global_"
         )
+    for name, settings in load_entries(LISTED["capabilities"]).items():
+        store.store(group="capabilities", name=name, node=settings)
     for reward, settings in load_entries("sources.yaml").items():
         store.store(group="source", name=f"grpo_paper_{reward}", node=settings, package="_global_")
     for method, scales in load_entries("trainer_sizes.yaml").items():

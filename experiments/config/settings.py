@@ -1,7 +1,7 @@
 """How a field of the configuration is declared: default, help, bounds, choices, and the first stage that it changes."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +16,7 @@ Stage = Literal["training", "responses", "evaluation"]
 """The stages of a run in their order; `evaluation` is judging, checkpoint selection and capabilities."""
 MOST_TOKENS = 1_000_000
 """Longest response that a run can ask for, beyond the context of any model here: memory is reserved for its tokens."""
-COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+COMPARISONS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,14 @@ class Setting:
     """The first stage that the field changes. Runs with equal fields of `training` share one training."""
     added_later: bool = False
     """Whether runs existed before the field: they computed what its default does, which is not part of an id."""
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
     choices: tuple[str, ...] | None = None
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The bounds by the keys of COMPARISONS."""
-        limits = (self.at_least, self.above, self.at_most, self.below)
-        return {name: limit for name, limit in zip(COMPARISONS, limits, strict=True) if limit is not None}
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """The bounds by the keys of COMPARISONS."""
 
     @property
     def bounds(self) -> str:
         """The bounds in words, such as `above 0 and at most 1`; empty without any."""
-        return " and ".join(f"{name} {limit}" for name, limit in self.limits.items())
+        return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in self.limits.items())
 
     def allows(self, value: Any) -> bool:
         """Whether a value, which may be null, is within the bounds."""
@@ -58,8 +50,9 @@ class Setting:
 
 
 def setting(default: Any = MISSING, **declared: Any) -> Any:
-    """Declare a field of the configuration. `declared` are further fields of `Setting`."""
-    metadata = {"setting": Setting(default=default, **declared)}
+    """Declare a field of the configuration. `declared` are further fields of `Setting`, and its limits by their names."""
+    limits = {name: declared.pop(name) for name in COMPARISONS if name in declared}
+    metadata = {"setting": Setting(default=default, limits=limits, **declared)}
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -90,21 +90,19 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
     training = f"training {identity.training_id(run)}"
     answers = f"answers {identity.digest(identity.responses_fields(run))} of {training}"
     start = f"start {identity.start_id(run)}"
-    if trainer.method in ("grpo", "best_of_n"):
-        if rows:
-            sampled, shared_by = trainer.max_steps * rows / trainer.num_iterations, training
-        else:  # best of n samples responses to the evaluation prompts
-            sampled, shared_by = float(prompts * trainer.num_generations), answers
-        # a verifier reads a prompt once for all its responses
-        read = sampled / trainer.num_generations * lengths.prompt + sampled * lengths.response
+    if trainer.method in ("grpo", "best_of_n", "distillation"):
+        if trainer.method == "best_of_n":  # samples responses to the evaluation prompts
+            group, shared_by = trainer.num_generations, answers
+            sampled = float(prompts * group)
+        elif trainer.method == "grpo":
+            group, shared_by = trainer.num_generations, training
+            sampled = trainer.max_steps * rows / trainer.num_iterations
+        else:
+            group, shared_by, sampled = 1, training, float(trainer.max_steps * rows)
         yield Tokens("generated", sampled * lengths.response, run.generator, shared_by)
-        for name in run.verifiers:
+        for name in run.verifiers:  # each reads a prompt once for all its responses
+            read = sampled / group * lengths.prompt + sampled * lengths.response
             yield Tokens("scored", read, name, shared_by)
-    elif trainer.method == "distillation":
-        sampled = float(trainer.max_steps * rows)
-        read = sampled * (lengths.prompt + lengths.response)
-        yield Tokens("generated", sampled * lengths.response, run.generator, training)
-        yield Tokens("scored", read, run.verifier.checkpoint, training)
     else:
         last = trainer.max_steps
         measurements = len({*range(0, last, run.monitor_every), last - 1})
@@ -121,14 +119,8 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
     if (verifier := run.responding_verifier) is not None:
         responses = f"verifier {identity.verifier_responses_id(run, verifier)}"
         yield Tokens("generated", prompts * lengths.answer, verifier, responses)
-    # the tokenizer limits training prompts only
-    data = {
-        path: value
-        for path, value in identity.identity_fields(run).items()
-        if path.startswith("data.") and "train" not in path and "tokenizer" not in path
-    }
     for checkpoint in dict.fromkeys(run.comparators.values()):
-        responses = f"comparator {checkpoint} {identity.digest(data)} {run.evaluation.max_new_tokens}"
+        responses = f"comparator {checkpoint}: {prompts} prompts of {run.data.name} and {run.data.eval_split}"
         yield Tokens("generated", prompts * lengths.answer, checkpoint, responses)
     if checkpoints := _compared_checkpoints(run):
         selection = f"selection of {run.selection.prompts} from {run.selection.split}"

@@ -44,16 +44,17 @@ from experiments.sweep.worker import Worker, visible_gpus
 ROOT = shipped.ROOT
 BASIC = "basic"  # Hydra's own launcher: one cell after the other, in this process
 LOCAL = "local"
+_SLURM = (("hydra_plugins.hydra_submitit_launcher",), install_command("slurm"))
 NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
-    LOCAL: (("hydra_plugins.hydra_joblib_launcher",), "pip install hydra-joblib-launcher"),
-    "slurm": (("hydra_plugins.hydra_submitit_launcher", "submitit"), install_command("slurm")),
-    "slurm_local": (("hydra_plugins.hydra_submitit_launcher", "submitit"), install_command("slurm")),
+    LOCAL: ((), ""),
+    "slurm": _SLURM,
+    "slurm_local": _SLURM,
     "ray": (
-        ("hydra_plugins.hydra_ray_launcher", "ray"),
+        ("ray", "hydra_plugins.hydra_ray_launcher"),
         install_command("ray") + " && pip install --no-deps hydra-ray-launcher",
     ),
 }
-"""The modules that each launcher needs, and the command that installs them."""
+"""The modules that each launcher needs beside those of the core, and the command that installs them."""
 RESTARTS = 3
 """Number of restarts of a sweep on this machine after it lost a process."""
 BATCH = 1000
@@ -99,16 +100,22 @@ def check_launcher(arguments: Sequence[str]) -> None:
             "hydra/launcher=slurm needs Slurm's sbatch, which is not installed; slurm_local runs the same without Slurm"
         )
     if name == "ray":
-        import ray
+        _connect_to_ray(launcher)
 
-        try:
-            if not ray.is_initialized():
-                ray.init(**cast("dict[str, Any]", OmegaConf.to_container(launcher.ray.init, resolve=True)))
-        except ConnectionError as error:
-            raise Unavailable(
-                "hydra/launcher=ray found no Ray cluster on this machine: start one with `ray start --head`, or use "
-                "hydra.launcher.ray.init.address=null for one of this command alone"
-            ) from error
+
+def _connect_to_ray(launcher: DictConfig) -> None:
+    """Connect this process to the configured Ray cluster. Raises Unavailable."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(**cast("dict[str, Any]", OmegaConf.to_container(launcher.ray.init, resolve=True)))
+    except ConnectionError as error:
+        raise Unavailable(
+            "hydra/launcher=ray found no Ray cluster on this machine: start one with `ray start --head`, or use "
+            "hydra.launcher.ray.init.address=null for one of this command alone"
+        ) from error
 
 
 def launch(
@@ -266,11 +273,7 @@ def _compose(settings: list[str], cell: list[str]) -> DictConfig:
         if name not in NEEDS:
             raise BadConfig(f"hydra/launcher={name} is unknown{suggestion(name, [*NEEDS, BASIC])}")
         modules, command = NEEDS[name]
-        try:
-            installed = all(find_spec(module) is not None for module in modules)
-        except ModuleNotFoundError:  # the parent of a module
-            installed = False
-        if not installed:
+        if any(find_spec(module) is None for module in modules):
             raise BadConfig(f"hydra/launcher={name} is not installed: {command}")
     try:
         return compose("config", overrides=[*settings, *cell], return_hydra_config=True)

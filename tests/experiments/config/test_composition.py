@@ -295,7 +295,7 @@ def test_every_number_has_a_lower_bound() -> None:
             if setting is None and group is not None:
                 names += unbounded(group, f"{path}{one.name}.")
             elif setting is not None and {int, float} & set(options):
-                names += [] if setting.limits.keys() & {"at least", "above"} else [f"{path}{one.name}"]
+                names += [] if setting.limits.keys() & {"at_least", "above"} else [f"{path}{one.name}"]
         return names
 
     every = {"": Config, **{f"{method}: trainer.": schema for method, schema in TRAINERS.items()}}

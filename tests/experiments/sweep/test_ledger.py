@@ -22,20 +22,14 @@ def test_a_cell_is_there_once_by_run_experiment_and_comparators(tmp_path: Path) 
     assert list(ledger.read_entries(tmp_path)) == requested
 
 
-@pytest.mark.parametrize("torn", ['{"run_id": "ru', "x" * 10_000])
-def test_an_incomplete_last_line_is_replaced(tmp_path: Path, torn: str) -> None:
-    ledger.add_entries(tmp_path, [entry(1)])
+@pytest.mark.parametrize(("torn", "before"), [('{"run_id": "ru', 1), ("x" * 10_000, 1), ("{", 0)])
+def test_an_incomplete_last_line_is_replaced(tmp_path: Path, torn: str, before: int) -> None:
+    ledger.add_entries(tmp_path, [entry(1)][:before])
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write(torn)
-    assert list(ledger.read_entries(tmp_path)) == [entry(1)]
+    assert list(ledger.read_entries(tmp_path)) == [entry(1)][:before]
     ledger.add_entries(tmp_path, [entry(1), entry(2)])
     assert [json.loads(line)["run_id"] for line in (tmp_path / "cells.jsonl").open()] == ["run-1", "run-2"]
-
-
-def test_a_file_with_only_an_incomplete_line_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "cells.jsonl").write_text("{")
-    ledger.add_entries(tmp_path, [entry(1)])
-    assert list(ledger.read_entries(tmp_path)) == [entry(1)]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -63,15 +57,7 @@ def test_concurrent_processes_write_each_cell_once(tmp_path: Path) -> None:
 
 
 def test_the_command_line_of_an_entry_composes_its_cell_alone(tmp_path: Path) -> None:
-    line = [
-        "-m",
-        "experiment=kl_beta",
-        "reward=cme",
-        "seed=0,1",
-        f"results_dir={tmp_path}",
-        "hydra/launcher=basic",
-        "fail_fast=true",
-    ]
+    line = ["-m", "experiment=kl_beta", "reward=cme", "seed=0,1", f"results_dir={tmp_path}", "fail_fast=true"]
     cells = composition.compose_cells(line)
     entries = [runner.entry_of(cell) for cell in cells]
     assert len({e.run_id for e in entries}) == len(cells) == 4
