@@ -225,7 +225,9 @@ class Experiment:
         True, help="whether a warning follows if verifier and generator are equal"
     )
     run: str = neutral("experiments.run.pipeline.run", help="function that runs one cell")
-    sweep: dict[str, Any] = neutral({}, help="grids by scale")
+    sweep: dict[str, list[dict[str, Any]]] = neutral(
+        {}, help='grids of overrides by scale, such as - {family: qwen, seed: "0,1"}'
+    )
     needs_answers: bool = neutral(False, help="whether it needs data with answers")
 
 

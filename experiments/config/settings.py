@@ -50,7 +50,7 @@ class Setting:
 
 
 def setting(default: Any = MISSING, **declared: Any) -> Any:
-    """Declare a field of the configuration. `declared` are further fields of `Setting`, and its limits by their names."""
+    """Declare a field of the configuration. `declared` are further fields of `Setting`, and limits by name."""
     limits = {name: declared.pop(name) for name in COMPARISONS if name in declared}
     metadata = {"setting": Setting(default=default, limits=limits, **declared)}
     if isinstance(default, list | dict):

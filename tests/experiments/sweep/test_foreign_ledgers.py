@@ -2,11 +2,9 @@
 
 import json
 import pickle
-import shlex
 from pathlib import Path
 
 import pytest
-import toy_cells
 
 from cme.records import RunState, write_record
 from cme.runtime.files import check_links
@@ -14,7 +12,7 @@ from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.run import preparation
-from experiments.sweep import foreign, runner
+from experiments.sweep import foreign
 
 TRUST = "trusted_packages=[toy_cells]"
 KEY = "sk-very-secret-8431"
@@ -78,16 +76,6 @@ def test_a_line_sets_fields_of_a_run_in_its_own_folder(
         assert main([command, where]) == 2
         printed = capsys.readouterr()
         assert printed.out == "" and named in printed.err
-
-
-def test_our_own_ledger_leaves_trust_to_whoever_resumes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = f"results_dir={tmp_path}"
-    runner.add_to_ledger(composition.compose_cells([where, *toy_cells.OVERRIDES]))
-    assert "trusted_packages" not in (tmp_path / "cells.jsonl").read_text()
-    assert main(["pending", where, TRUST]) == 0
-    assert shlex.split(capsys.readouterr().out)[-1] == TRUST
 
 
 def test_a_foreign_state_prints_no_control_characters(

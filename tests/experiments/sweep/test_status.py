@@ -254,7 +254,8 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     add_cells("results_dir=runs")
-    assert "results_dir" not in Path("runs/cells.jsonl").read_text()
+    ledger_text = Path("runs/cells.jsonl").read_text()
+    assert "results_dir" not in ledger_text and "trusted_packages" not in ledger_text
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
         Path("runs").rename(where)
