@@ -143,17 +143,6 @@ def test_a_cell_is_what_hydra_composes(overrides: list[str]) -> None:
     assert [OmegaConf.to_yaml(composition._compose(overrides, groups)) for _ in range(2)] == [expected] * 2
 
 
-def test_a_verifier_in_two_places_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(composition.CONF, tmp_path / "conf")
-    (tmp_path / "conf/verifier").mkdir(exist_ok=True)
-    monkeypatch.setattr(composition, "CONF", tmp_path / "conf")
-    (tmp_path / "conf/verifier/mine.yaml").touch()
-    assert composition.config_groups()["verifier"].count("mine") == 1
-    (tmp_path / "conf/verifier/gemma.yaml").touch()
-    with pytest.raises(BadConfig, match=r"verifier=gemma is in conf/verifiers\.yaml and in conf/verifier/"):
-        composition.config_groups()
-
-
 def test_a_grid_that_is_no_mapping_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(composition.CONF, tmp_path / "conf")
     monkeypatch.setattr(composition, "CONF", tmp_path / "conf")

@@ -56,7 +56,9 @@ def test_a_verifier_composes(name: str) -> None:
         assert verifier.family in FAMILIES and verifier.family in first
 
 
-def test_a_verifier_may_have_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verifier_may_have_a_file_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = tmp_path / "conf"
     shutil.copytree(CONF, own)
     (own / "verifier").mkdir(exist_ok=True)
@@ -65,10 +67,13 @@ def test_a_verifier_may_have_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(composition, "CONF", own)
     cells = composition.compose_cells(["-m", "verifier=mine,gemma"])
-    assert [run.verifier.checkpoint for run in cells] == [
-        "miniature:llama-1/verifier",
-        "miniature:gemma-1/verifier",
-    ]
+    names = [run.verifier.checkpoint for run in cells]
+    assert names == ["miniature:llama-1/verifier", "miniature:gemma-1/verifier"]
+    (own / "verifier" / "gemma.yaml").touch()
+    with pytest.raises(
+        composition.BadConfig, match=r"verifier=gemma is in conf/verifiers\.yaml and in conf/verifier/"
+    ):
+        config_groups()
 
 
 @pytest.mark.parametrize("group", OPTIONAL_GROUPS)
