@@ -39,14 +39,12 @@ activations (arXiv 2205.05198, with checkpointing) and logits of a micro-batch, 
 and of the verifier's. Without fragmentation and vLLM.
 Disk: policies and checkpoints to resume from; on a GPU, policies are in bfloat16."""
 
-OPERATIONS = {"generated": 2, "scored": 2, "trained on": 6}
-"""Floating-point operations for each token and parameter."""
 SPEEDS = {
-    "float32": {"generated": 32e9, "scored": 155e9, "trained on": 150e9},
-    "bfloat16": {"generated": 50e9, "scored": 570e9, "trained on": 200e9},
+    "float32": {"generated": 16e9, "scored": 77.5e9, "trained on": 25e9},
+    "bfloat16": {"generated": 25e9, "scored": 285e9, "trained on": 33.3e9},
 }
-"""Operations per second on two cores with AVX512-BF16: docs/performance.md."""
-SAMPLING = 31e9
+"""Tokens x parameters per second, measured on two cores with AVX512-BF16: docs/performance.md."""
+SAMPLING = 15.5e9
 """The same where the policy samples a training batch of 16 completions, by its copy in bfloat16."""
 PROCESS = 4.2e9
 """Bytes of Python, its libraries and what the allocator keeps. SmolLM2 with the verifier of 1.5B took 11.4 GB, 8.1 of
@@ -168,12 +166,12 @@ def _seconds(run: Run, tokens: Tokens) -> float:
 
     The policy trains with `trainer.bf16`, and answers the evaluation in float32.
     """
-    size = size_of(tokens.checkpoint)
-    operations = tokens.count * OPERATIONS[tokens.kind] * (0 if size is None else size.parameters)
+    if (size := size_of(tokens.checkpoint)) is None:
+        return 0.0
     in_training = tokens.shared_by.startswith("training ")
     if tokens.checkpoint != run.generator:
         dtype = "float32" if run.scoring.dtype == "float32" else "bfloat16"
     else:
         dtype = "bfloat16" if in_training and run.trainer.bf16 else "float32"
-    sampling = in_training and tokens.kind == "generated" and dtype == "bfloat16"
-    return operations / (SAMPLING if sampling else SPEEDS[dtype][tokens.kind])
+    samples = in_training and tokens.kind == "generated" and dtype == "bfloat16"
+    return tokens.count * size.parameters / (SAMPLING if samples else SPEEDS[dtype][tokens.kind])
