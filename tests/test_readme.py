@@ -15,6 +15,7 @@ from analysis.experiments import EXPERIMENTS
 from cme.runtime import shipped
 from experiments.__main__ import COMMANDS
 from experiments.config import composition
+from experiments.config.components import configured_targets
 from experiments.config.validation import BadConfig
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,6 +108,7 @@ def test_what_a_reader_is_shown_how_to_add_composes(tmp_path: Path, monkeypatch:
             arguments = shlex.split(block.splitlines()[0])[3:]
             group, name = arguments[-1].split("=")
             (conf / group / f"{name}.yaml").write_text(block)
+            configured_targets.cache_clear()
             [run] = composition.compose_cells(arguments)
             assert getattr(run, group).name == name
             made.append(arguments[-1])
