@@ -40,24 +40,18 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
     rows: dict[str, str] = {}
     for regime in sort_names((each.cell.regime for each in own), REGIMES):
         rows[regime] = place_names(scale, "", regime)[1]
-        rows |= {
-            key: row_label(key, scale) for key in sorted(map(row_key, own)) if key.startswith(f"{regime}\n")
-        }
+        for each in sorted((each for each in own if each.cell.regime == regime), key=row_key):
+            family, method = family_name(each.cell.family), each.cell.method
+            details = method if scale == "imported" else method.partition(" (")[2].removesuffix(")")
+            rows[row_key(each)] = f"{family}, {details}" if details else family
     truths = [Level([row_key(each)], each.rates[RAW].rate, TRUTH, width=3) for each in judges.get(ORACLE, [])]
-    panels = [
-        Panel(
-            "",
-            [dot for each in shown for dot in control_dots(each)],
-            50,
-            f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge_label(judge)}",
-            limits=(40, 60),
-            levels=truths,
-        )
-        for judge, shown in judges.items()
-    ]
-    heads = [row for row in rows if "\n" not in row]
+    panels = []
+    for judge, shown in judges.items():
+        title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge_label(judge)}"
+        dots = [dot for each in shown for dot in control_dots(each)]
+        panels.append(Panel("", dots, 50, title, limits=(40, 60), levels=truths))
     label = f"win rate against the {side_names([each.cell for each in own])[0]} (%)"
-    block = Block("", rows, panels, heads, x_label=label, height=ROW, share_x=True)
+    block = Block("", rows, panels, x_label=label, height=ROW, share_x=True)
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
     drawn = {dot.style for panel in panels for dot in panel.dots}
     legend = {control: style for control, style in STYLES.items() if style in drawn}
@@ -70,16 +64,6 @@ def row_key(each: ControlledCell) -> str:
     """The row of a cell."""
     cell = each.cell
     return f"{cell.regime}\n{cell.family}\n{cell.method}"
-
-
-def row_label(key: str, scale: str) -> str:
-    """The label of a row: `Gemma`, or `Gemma, dense` if a method has details; with the method of imported outputs."""
-    _, family, method = key.split("\n")
-    family = family_name(family)
-    if scale == "imported":
-        return f"{family}, {method}"
-    details = method.partition(" (")[2].removesuffix(")")
-    return f"{family}, {details}" if details else family
 
 
 def control_dots(each: ControlledCell) -> list[Dot]:

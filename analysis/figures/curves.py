@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, add_legend, method_styles
+from analysis.figures.style import STOPPED, UNTRAINED, Plot, Style, add_legend, method_styles, new_figure
 from analysis.records.frames import WINDOW, method_rewards
 from analysis.records.names import REGIMES, family_name, regime_name, sort_names
 
@@ -69,16 +68,18 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
             axes.plot(last, height, STOPPED.marker, color=STOPPED.colour, markersize=6, markeredgewidth=1.2)
 
 
-def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
-    """The path of true quality against a column, from a gray dot to a marker."""
-    x, y = seed_curve(runs, column)["mean"], seed_curve(runs, "quality")["mean"]
-    steps = x.index.intersection(y.index)
-    if steps.empty:
-        return
-    x, y = x[steps], y[steps]
-    axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1)
-    axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=4, zorder=3)
-    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
+def draw_quality_paths(axes: Axes, runs: pd.DataFrame, column: str, styles: Mapping[str, Style]) -> None:
+    """The path of true quality against a column, from a gray dot to a marker, of each method."""
+    for method, style in styles.items():
+        own = runs[runs["method"] == method]
+        x, y = seed_curve(own, column)["mean"], seed_curve(own, "quality")["mean"]
+        steps = x.index.intersection(y.index)
+        if steps.empty:
+            continue
+        x, y = x[steps], y[steps]
+        axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1)
+        axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=4, zorder=3)
+        axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
 
 
 def training_plot(
@@ -123,8 +124,7 @@ def curve_grid(
 
     The rows are about `height` inches high. The legend has the lines `styles` and the single `marks`.
     """
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.0 + height * len(rows)), layout="constrained")
+    with new_figure(title, 1.0 + height * len(rows)) as figure:
         # in a subfigure, because the legend would hide a label of the figure
         [[part]] = figure.subfigures(1, 1, squeeze=False)
         panels = part.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
@@ -142,7 +142,6 @@ def curve_grid(
         panels[0, 0].xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
         part.align_ylabels(panels[:, 0])
         part.supxlabel(x_label, fontsize=8)
-        figure.suptitle(title)
         add_legend(figure, styles, marks)
     return figure
 

@@ -33,10 +33,7 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
             dots.append(Dot(row, start, nan, nan, UNTRAINED, size=4.5))
             dots.append(Dot(row, policy, *seeds, policies[line["method"]], wide=(start, policy), size=4))
         panels.append(Panel(metric.unit, dots, title=metric.label))
-    heads = set(generators)
-    blocks = [
-        Block("", rows, panels[first : first + COLUMNS], heads) for first in range(0, len(panels), COLUMNS)
-    ]
+    blocks = [Block("", rows, panels[first : first + COLUMNS]) for first in range(0, len(panels), COLUMNS)]
     legend = {"untrained model": UNTRAINED, "trained policy": next(iter(policies.values()))}
     figure = forest(f"Drift from the start: {name} (scale: {scale})", blocks, legend)
     caption = (

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from analysis.figures.style import RC, SPARE_COLOURS, WIDTH, Plot, Style, add_legend
+from analysis.figures.style import SPARE_COLOURS, Plot, Style, add_legend, new_figure
 from analysis.figures.win_rates import builds_note
 from analysis.records.frames import method_rewards
 from analysis.records.names import REGIMES, method_names, regime_name, sort_names
@@ -48,8 +46,8 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
     colours = {fault: COLOURS.get(fault) or next(spare) for fault in sort_names(frame["measure"], FAULTS)}
     rows = [UNTRAINED, CUT, *method_rewards(frame)]
     regimes = sort_names(frame["regime"], REGIMES)
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
+    title = f"Main fault of the responses by reward (scale: {scale})"
+    with new_figure(title, 0.75 + 0.2 * len(rows)) as figure:
         panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
         for axes, regime in zip(panels, regimes, strict=True):
             draw_shares(axes, frame[frame["regime"] == regime], rows, colours)
@@ -57,7 +55,6 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
             axes.set_xlabel("responses (%)")
         panels[0].set_yticks(range(len(rows)), rows)
         panels[0].invert_yaxis()
-        figure.suptitle(f"Main fault of the responses by reward (scale: {scale})")
         squares = {measure_name(fault): Style(colour, "s") for fault, colour in colours.items()}
         add_legend(figure, {}, squares)
     names = method_names(runs)

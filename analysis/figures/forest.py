@@ -1,12 +1,11 @@
 """Estimates with their intervals, one row each: the form of most figures here."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
@@ -14,14 +13,13 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.style import (
     NO_DIFFERENCE,
-    RC,
+    REFERENCE,
     SEED,
     STOPPED_EARLY,
-    WIDTH,
     Style,
     add_legend,
     draw_estimate,
-    draw_reference,
+    new_figure,
 )
 
 ROW = 0.19  # inches
@@ -84,16 +82,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows (label by key, top to bottom) under a title, with one panel per quantity; the rows `heads` are in bold.
+    """Rows (label by key, top to bottom) under a title, with one panel per quantity.
 
-    `x_label` is one label for all panels; `share_x` gives all panels one scale. Rows are `height` inches apart, with a
-    line between them if `ruled`, and `above` more inches over the first.
+    A row whose key and a line break begin other keys is their head, in bold. `x_label` is one label for all panels;
+    `share_x` gives all panels one scale. Rows are `height` inches apart, with a line between them if `ruled`, and
+    `above` more inches over the first.
     """
 
     title: str
     rows: Mapping[str, str]
     panels: Sequence[Panel]
-    heads: Collection[str] = ()
     x_label: str = ""
     height: float = ROW
     above: float = 0.0
@@ -119,9 +117,7 @@ def forest(
     heights = [
         0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, max(0.37 + sum(heights), LOWEST)), layout="constrained")
-        figure.suptitle(title)
+    with new_figure(title, max(0.37 + sum(heights), LOWEST)) as figure:
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):
             draw_block(part, block)
@@ -148,7 +144,8 @@ def draw_block(part: SubFigure, block: Block) -> None:
     first = panels[0]
     first.set_yticks(list(height.values()), list(block.rows.values()))
     for tick, row in zip(first.get_yticklabels(), block.rows, strict=True):
-        tick.set_fontweight("bold" if row in block.heads else "normal")
+        is_head = any(other.startswith(f"{row}\n") for other in block.rows)
+        tick.set_fontweight("bold" if is_head else "normal")
     first.set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
     if block.title:
         part.suptitle(block.title, fontsize=8)
@@ -178,7 +175,7 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
             (low + high) / 2, 0.99, text, transform=at, ha="center", va="top", fontsize=8, color="#444444"
         )
     if panel.reference is not None:
-        draw_reference(axes, panel.reference)
+        axes.axvline(panel.reference, **REFERENCE)
     for level in (level for level in panel.levels if not isnan(level.value)):
         ends = height[level.rows[-1]] - 0.4, height[level.rows[0]] + 0.4
         axes.vlines(level.value, *ends, color=level.style.colour, linewidth=level.width)

@@ -5,6 +5,7 @@ The frames in blocks of steps have a row per run and block, with the columns `la
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import sqrt
 from textwrap import fill
 from typing import Any
@@ -16,11 +17,11 @@ from matplotlib.axes import Axes
 from analysis.figures.curves import (
     SMOOTHING_NOTE,
     curve_grid,
-    draw_quality_path,
+    draw_quality_paths,
     place_grid,
     styles_by_method,
 )
-from analysis.figures.style import NO_DIFFERENCE, PEAK, UNTRAINED, Plot, Style, draw_estimate, draw_reference
+from analysis.figures.style import NO_DIFFERENCE, PEAK, REFERENCE, UNTRAINED, Plot, Style, draw_estimate
 from analysis.records.names import generator_name, judge_label
 from analysis.stats.win_rates import is_undecided
 from analysis.tables.cells import Cell
@@ -43,40 +44,36 @@ MARKS_NOTE = (
 MARKS = {FIRST: UNTRAINED, "peak": PEAK}
 
 
+DISTANCES = {
+    "reward_gain": (
+        "reward gained (SD of the first rewards)",
+        "the reward gained since the first steps, in standard deviations of the first rewards",
+    ),
+    "sqrt_kl": (SQRT_KL, "the square root of the KL divergence from the start"),
+}
+"""The columns of a history that true quality is drawn against: label of the axis, and name in the caption."""
+
+
 def overoptimisation_plots(history: pd.DataFrame) -> list[Plot]:
-    """True quality against the reward gained and against the root of KL, each only if both axes are measured."""
-    axes_of_x = {
-        "reward_gain": (
-            "reward gained (SD of the first rewards)",
-            "the reward gained since the first steps, in standard deviations of the first rewards",
-        ),
-        "sqrt_kl": (SQRT_KL, "the square root of the KL divergence from the start"),
-    }
-    plots = []
-    for column, (x_label, in_words) in axes_of_x.items():
+    """True quality against each of DISTANCES, if both are measured: regimes as rows, families as columns."""
+    scale, plots = history["scale"].iloc[0], []
+    for column, (x_label, in_words) in DISTANCES.items():
         measured = history.loc[history[column].notna() & history["quality"].notna(), "method"]
-        if len(measured):
-            plots.append(path_plot(history[history["method"].isin(measured)], column, x_label, in_words))
+        if measured.empty:
+            continue
+        shown = history[history["method"].isin(measured)]
+        styles = styles_by_method(shown)
+        draw = partial(draw_quality_paths, column=column, styles=styles)
+        title = f"True quality against {x_label.split(' (')[0]} (scale: {scale})"
+        label, marks = "true quality (0 to 1)", {FIRST: UNTRAINED}
+        figure = place_grid(title, shown, label, draw, styles, marks, x_label)
+        caption = (
+            f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (first "
+            f"measurement) to the marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right "
+            "shows a reward optimised beyond the quality it stands for (Gao et al. 2023)."
+        )
+        plots.append(Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, figure))
     return plots
-
-
-def path_plot(history: pd.DataFrame, column: str, x_label: str, in_words: str) -> Plot:
-    """True quality against a column along training: regimes as rows, families as columns."""
-    scale, styles = history["scale"].iloc[0], styles_by_method(history)
-
-    def draw(axes: Axes, own: pd.DataFrame) -> None:
-        for method, style in styles.items():
-            draw_quality_path(axes, own[own["method"] == method], column, style)
-
-    title = f"True quality against {x_label.split(' (')[0]} (scale: {scale})"
-    label, marks = "true quality (0 to 1)", {FIRST: UNTRAINED}
-    figure = place_grid(title, history, label, draw, styles, marks, x_label)
-    caption = (
-        f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (first "
-        f"measurement) to the marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right "
-        "shows a reward optimised beyond the quality it stands for (Gao et al. 2023)."
-    )
-    return Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, figure)
 
 
 def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapping[str, Style]) -> Plot:
@@ -93,8 +90,7 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
         place = columns[generator][0][0]
         if row == "quality":
             here = history[(history["family"] == place.family) & (history["regime"] == place.regime)]
-            for method, style in styles.items():
-                draw_quality_path(axes, here[here["method"] == method], "sqrt_kl", style)
+            draw_quality_paths(axes, here, "sqrt_kl", styles)
             return
         for cell, divergences in columns[generator]:
             roots = [sqrt(max(0.0, value)) for value in divergences]  # an estimate can fall below 0
@@ -104,7 +100,7 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
                 look: dict[str, Any] = {"hollow": is_undecided(win), "vertical": True, "size": 5.5}
                 draw_estimate(axes, float(np.mean(roots)), win.rate, (win.lo, win.hi), style, **look)
         if axes.lines:
-            draw_reference(axes, 50, vertical=False)
+            axes.axhline(50, **REFERENCE)
 
     rows = {
         "quality": "true quality\n(0 to 1)",
@@ -114,8 +110,9 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
     if any(is_undecided(cell.win) for cell in cells):
         marks |= {"shows no difference": NO_DIFFERENCE}
     title = f"Gain against distance from the start, by beta (scale: {scale}, judge: {judge})"
-    heads = dict(zip(columns, columns, strict=True))
-    figure = curve_grid(title, rows, heads, draw, styles, marks, SQRT_KL, height=2.0)
+    figure = curve_grid(
+        title, rows, {name: name for name in columns}, draw, styles, marks, SQRT_KL, height=2.0
+    )
     caption = (
         f"Gain and distance from the start by the weight of the KL penalty, at scale {scale}. Above: true quality of "
         f"sampled responses along training, from the gray dot (first measurement) to the marker (end). "

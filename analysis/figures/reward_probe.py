@@ -5,12 +5,10 @@ from math import isnan
 from textwrap import fill
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
-from analysis.figures.style import RC, STYLES, WIDTH, Plot
+from analysis.figures.style import STYLES, Plot, new_figure
 from analysis.tables.render import slug
 from analysis.tables.reward_probe import (
     ANSWERS,
@@ -37,12 +35,11 @@ def reward_probe_plot(records: Sequence[RewardProbeRecord]) -> Plot:
     """Heat maps of the mean ranks of one scale, one panel per record."""
     scale = records[0].scale
     heights = [0.18 * len(record.values) for record in records]
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.35 + sum(heights) + 0.75 * len(records)), layout="constrained")
+    title = f"Mean rank of graded answers by reward (scale: {scale})"
+    with new_figure(title, 0.35 + sum(heights) + 0.75 * len(records)) as figure:
         panels = figure.subplots(len(records), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
         for record, axes in zip(records, panels[:, 0], strict=True):
             draw_ranks(axes, record)
-        figure.suptitle(f"Mean rank of graded answers by reward (scale: {scale})")
     caption = (
         f"Before any training, at scale {scale}: the mean rank that each reward gives to answers of known quality, "
         "1 (dark) the highest; a dash where no answer of a kind could be scored. On the right: the percentage of "

@@ -6,14 +6,12 @@ from math import ceil, nan
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.forest import ROW, Block, Dot, Panel, forest
-from analysis.figures.style import MARKERS, RC, REFERENCE, WIDTH, Plot, Style, add_legend
+from analysis.figures.style import MARKERS, REFERENCE, Plot, Style, add_legend, new_figure
 from analysis.records.names import STATED, plain_name, verifier_name
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, Floats, interval_excludes
@@ -64,22 +62,27 @@ def auroc_plot(records: Sequence[Separation]) -> Plot:
     generators = list(dict.fromkeys(published["generator"]))
     theirs = {g: Style(GRAY, marker) for g, marker in zip(generators, MARKERS, strict=False)}
     height = LINE * max(len(records), len(generators)) + 0.1
-    scale = records[0].record.scale
+
+    def below(number: int, marks: int) -> float:
+        """How far a mark stands below the middle of its row of several marks."""
+        return LINE / height * (number - (marks - 1) / 2)
+
     panels = []
     for kind, title in enumerate(KINDS):
         dots = [
-            estimate_dot(signal, estimates[kind], style, LINE / height * (number - (len(records) - 1) / 2))
+            estimate_dot(signal, estimates[kind], style, below(number, len(records)))
             for number, (one, style) in enumerate(zip(records, styles, strict=True))
             for signal, estimates in one.estimates.items()
         ]
         words = {signal: "answer = response" for signal in signals if signal not in measured}
-        title = f"{title}\n(scale: {scale})"
+        title = f"{title}\n(scale: {records[0].record.scale})"
         panels.append(Panel("", dots, 0.5, title, (0.38, 1.02), words))
-    dots = [
-        Dot(row["signal"], row["auroc"], nan, nan, theirs[row["generator"]], below=below, size=4)
-        for row in published.to_dict("records")
-        for below in [LINE / height * (generators.index(row["generator"]) - (len(generators) - 1) / 2)]
-    ]
+    dots = []
+    for row in published.to_dict("records"):
+        offset = below(generators.index(row["generator"]), len(generators))
+        dots.append(
+            Dot(row["signal"], row["auroc"], nan, nan, theirs[row["generator"]], below=offset, size=4)
+        )
     words = {signal: "not published" for signal in signals if signal not in set(published["signal"])}
     panels.append(Panel("", dots, 0.5, "published, pooled\n(paper's scale, MATH-500)", (0.38, 1.02), words))
     legend = dict(zip(names, styles, strict=True))
@@ -129,9 +132,9 @@ def verifier_plot(records: Sequence[Separation]) -> Plot:
                     for kind, estimate in enumerate(estimates):
                         dots[kind].append(estimate_dot(row, estimate, style, below))
     panels = [Panel("", dots[kind], 0.5, title, (0.48, 1.01)) for kind, title in enumerate(KINDS)]
-    record, heads = records[0].record, [row for row in rows if "\n" not in row]
+    record = records[0].record
     label, height = "AUROC of cross-entropy, higher when wrong", ROW + 0.08 * apart
-    block = Block("", rows, panels, heads, x_label=label, height=height, share_x=True)
+    block = Block("", rows, panels, x_label=label, height=height, share_x=True)
     legend = {f"over the {span}": style for span, style in SPANS.items()} if apart else {}
     title = f"Cross-entropy under which verifier? (scale: {record.scale}, data: {plain_name(record.data)})"
     figure = forest(title, [block], legend)
@@ -150,8 +153,8 @@ def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
     """Histograms of a span's signals (columns) for right and wrong responses of each generator (rows)."""
     measured = {signal for one in records for signal in one.values}
     signals = [signal for signal in SIGNALS if signal in measured and signal.endswith(f" {span}")]
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.95 + 1.15 * len(records)), layout="constrained")
+    title = f"Signals over the {span}, right and wrong responses ({setting_label(records)})"
+    with new_figure(title, 0.95 + 1.15 * len(records)) as figure:
         panels = figure.subplots(len(records), len(signals), sharex="col", squeeze=False)
         for column, signal in enumerate(signals):
             everything = np.concatenate([one.values[signal] for one in records if signal in one.values])
@@ -163,7 +166,6 @@ def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
             panels[-1, column].set_xlabel("tokens" if signal == LENGTH else "nats/token")
         for name, row in zip(display_names(records), panels, strict=True):
             row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
-        figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(records)})")
         squares = {name: Style(style.colour, "s") for name, style in CLASSES.items()}
         add_legend(figure, {}, squares)
     caption = (
@@ -219,8 +221,8 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
     ]
     columns = max(2, min(len(records), 4))
     rows = ceil(len(shown) / columns)
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.75 + (1.9 if columns > 2 else 2.6) * rows), layout="constrained")
+    title = f"Cross-entropy of responses in nats/token ({setting_label(records)})"
+    with new_figure(title, 0.75 + (1.9 if columns > 2 else 2.6) * rows) as figure:
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (one, name, span) in zip(panels.flat, shown, strict=False):
             x, y = (
@@ -242,7 +244,6 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
             axes.set_xlabel("under itself")
         for row in panels:
             row[0].set_ylabel("under the verifier")
-        figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(records)})")
         add_legend(figure, {}, CLASSES)
     caption = (
         "Each response's cross-entropy under its own generator (across) and under the verifier (up; "

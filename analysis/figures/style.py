@@ -4,7 +4,8 @@ The colours are those of Okabe and Ito (2008), which readers with any colour vis
 styles differ too, so figures stay legible in gray.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import cycle
@@ -125,9 +126,20 @@ ACROSS_SEEDS = Style("#444444", "_")  # a thin bar
 STOPPED_EARLY = Style("#000000", "")  # its mark is the † of its name in the legend
 NO_DIFFERENCE = Style("#444444", "o", hollow=True)
 """Marks that mean the same in every figure. Only the last one is hollow."""
+BARS: dict[str, tuple[float, float]] = {"|": (9, 2), "_": (18, 0.6)}
+"""Length and width, in points, of the bars of a legend by their marker."""
 SPARE_COLOURS = ("#A50F3B", "#4D9221", "#00797D", "#7A6C00", "#3B3B98", "#B3005E")
 SPARE_MARKERS = ("<", ">", "p", "h", "*", "X")
 SPARE_DASHES: tuple[tuple[float, ...], ...] = ((3, 1), (6, 2), (1, 2), (4, 1, 1, 1), (8, 2), (2, 2))
+
+
+@contextmanager
+def new_figure(title: str, height: float) -> Iterator[Figure]:
+    """A figure of the text width, `height` inches high, to be drawn inside the context, which sets the look."""
+    with rc_context(RC):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure.suptitle(title)
+        yield figure
 
 
 def reward_style(reward: str) -> Style:
@@ -161,23 +173,19 @@ def add_legend(figure: Figure, lines: Mapping[str, Style], marks: Mapping[str, S
 
     The figure has a constrained layout. The legend has as many columns as fit, with the entries spread evenly.
     """
-    handles = [
-        Line2D(
-            [],
-            [],
-            **style.look | ({} if name in lines else {"linestyle": ""}),
-            markerfacecolor="white" if style.hollow else style.colour,
-            markersize={"|": 9, "_": 18}.get(style.marker) if style != SEED else None,
-            markeredgewidth=0.8 if style == SEED else {"|": 2, "_": 0.6}.get(style.marker),
-            label=name,
+    handles = []
+    for name, style in {**lines, **marks}.items():
+        size, edge = (None, 0.8) if style == SEED else BARS.get(style.marker, (None, None))
+        look = style.look | ({} if name in lines else {"linestyle": ""})
+        face = "white" if style.hollow else style.colour
+        handles.append(
+            Line2D([], [], **look, markerfacecolor=face, markersize=size, markeredgewidth=edge, label=name)
         )
-        for name, style in {**lines, **marks}.items()
-    ]
     fit = max(1, int(WIDTH / (0.62 + 0.055 * max(map(len, [*lines, *marks])))))
     rows = ceil(len(handles) / fit)
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
-    look: dict[str, Any] = {"loc": "outside lower center", "handlelength": 3, "columnspacing": 1.2}
-    figure.legend(handles=handles, ncols=ceil(len(handles) / rows), **look)
+    place: dict[str, Any] = {"loc": "outside lower center", "handlelength": 3, "columnspacing": 1.2}
+    figure.legend(handles=handles, ncols=ceil(len(handles) / rows), **place)
 
 
 def draw_estimate(
@@ -198,9 +206,3 @@ def draw_estimate(
     axes.plot(*bar, color=style.colour, linewidth=1.4, solid_capstyle="butt")
     face = "white" if hollow else style.colour
     axes.plot(*point, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=size)
-
-
-def draw_reference(axes: Axes, value: float, vertical: bool = True) -> None:
-    """The dashed line at the value that means no effect."""
-    line = axes.axvline if vertical else axes.axhline
-    line(value, **REFERENCE)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.curves import place_grid, styles_by_method
-from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
+from analysis.figures.style import REFERENCE, SELECTED, STOPPED, Plot, Style
 from analysis.records.frames import method_rewards
 from analysis.records.names import judge_label
 from analysis.tables.render import slug
@@ -28,11 +28,12 @@ def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
     frame = trajectory_frame(records)
     if frame.empty:
         return []
-    plots = []
-    for judge, runs in frame.groupby("selection_judge", sort=False):
-        measures = [m for m in MEASURES if runs[m].iloc[1:].notna().any()]
-        plots += [trajectory_plot(records, runs, str(judge), measure) for measure in measures]
-    return plots
+    return [
+        trajectory_plot(records, runs, str(judge), measure)
+        for judge, runs in frame.groupby("selection_judge", sort=False)
+        for measure in MEASURES
+        if runs[measure].iloc[1:].notna().any()
+    ]
 
 
 def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: str, measure: str) -> Plot:
@@ -46,7 +47,7 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
             of_method = [record for record in records if record.run_id in set(runs["run_id"])]
             draw_trajectory(axes, of_method, runs, measure, styles[method])
         if measure == "win_rate" and axes.lines:
-            draw_reference(axes, 50, vertical=False)
+            axes.axhline(50, **REFERENCE)
 
     title = f"{label.split(' (')[0].capitalize()} at saved checkpoints (scale: {scale})"
     short = label.replace(" against the start", "")

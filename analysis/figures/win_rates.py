@@ -136,16 +136,15 @@ def win_rate_plot(
         rows |= {regime: regime_name(regime)} | {f"{regime}\n{m}": m for m in styles if m in present}
         if any(control.cut_start for (_, at), control in controls.items() if at == regime):
             rows[f"{regime}\ncut start"] = "Cut start"
-    heads = [row for row in rows if "\n" not in row]
     families = sort_names(cell.family for cell in cells)
     panels = [family_panel(family, cells, rows, styles, controls) for family in families]
     scores = [dot for cell in cells for dot in score_dots(cell, row_of(cell), styles[cell.method])]
     label = f"win rate against the {side} (%)"
     if scored := len(families) == 1 and scale != "imported" and bool(scores):
         panels = [replace(panels[0], label=label.replace("the ", "the\n")), score_panel(judge, scores)]
-        block = Block("", rows, panels, heads, height=0.19, widths=[3, 2])
+        block = Block("", rows, panels, widths=[3, 2])
     else:
-        block = Block("", rows, panels, heads, x_label=label, height=0.19, share_x=True)
+        block = Block("", rows, panels, x_label=label, share_x=True)
     pooled = builds_note((cell.method, run) for cell in cells for run in cell.controls.runs)
     caption = (
         f"Win rates at scale {scale}, judge {judge_label(judge)}. Each dot is the share of comparisons with the {side} "
@@ -225,9 +224,8 @@ def main_plot(
     label = f"win rate against the\n{side_names(cells)[0]} (%)"
     panels = [Panel(label, rates, 50, limits=(30, 75), levels=levels, band=band)]
     panels += [score_panel(judge, scores)] if scores else []
-    heads, below = [row for row in rows if "\n" not in row], bool(others or controls)
-    height, widths = 0.44 if below else 0.2, [3, 2][: len(panels)]
-    block = Block("", rows, panels, heads, above=0.3, height=height, ruled=below, widths=widths)
+    below, widths = bool(others or controls), [3, 2][: len(panels)]
+    block = Block("", rows, panels, above=0.3, height=0.44 if below else 0.2, ruled=below, widths=widths)
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})
     if not all(isnan(bound) for dot in rates for bound in dot.wide):

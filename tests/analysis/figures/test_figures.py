@@ -92,21 +92,14 @@ def test_reward_gain_is_in_standard_deviations_of_the_start(make_record):
     assert (frame["sqrt_kl"] >= 0).all()
 
 
-def test_a_path_begins_at_its_first_measurement_which_is_not_the_start(make_record):
+def test_a_path_begins_at_its_first_measurement_and_a_reward_without_spread_has_none(make_record):
     record = make_record(steps=10)
-    record = replace(record, history=record.history | {"kl": [4.0] * 10})
-    plots = {plot.name: plot for plot in overoptimisation_plots(add_derived_columns(history_frame([record])))}
-    figure = plots["overoptimisation-sqrt-kl-miniature"].figure
-    [first] = [line for line in figure.axes[0].lines if line.get_color() == UNTRAINED.colour]
+    record = replace(record, history=record.history | {"kl": [4.0] * 10, "reward_std": [0.0] * 10})
+    [plot] = overoptimisation_plots(add_derived_columns(history_frame([record])))
+    assert plot.name == "overoptimisation-sqrt-kl-miniature"
+    [first] = [line for line in plot.figure.axes[0].lines if line.get_color() == UNTRAINED.colour]
     assert list(first.get_xdata()) == [2.0]
-    assert [text.get_text() for text in figure.legends[0].texts] == ["CME", "first measurement"]
-
-
-def test_a_reward_without_spread_has_no_gain(make_record):
-    record = make_record()
-    record = replace(record, history=record.history | {"reward_std": [0.0] * 12})
-    names = [plot.name for plot in overoptimisation_plots(add_derived_columns(history_frame([record])))]
-    assert names == ["overoptimisation-sqrt-kl-miniature"]
+    assert [text.get_text() for text in plot.figure.legends[0].texts] == ["CME", "first measurement"]
 
 
 def test_rewards_of_one_colour_differ_in_marker_and_in_line():

@@ -3,7 +3,7 @@
 `tests/analysis/report/test_outputs.py` draws all figures of the committed records; these are of synthetic ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from analysis.figures.forest import Block, Dot, Panel, draw_seeds, forest
 from analysis.figures.overview import family_plot, trained_reward_plot
 from analysis.figures.separation import auroc_plot, distribution_plot, scatter_plot, verifier_plot
 from analysis.figures.style import CEILING, CUT_START, STYLES, Plot, reward_style
-from analysis.figures.win_rates import ControlsByPlace, main_plot, win_rate_plot
+from analysis.figures.win_rates import NO_CONTROLS, ControlsByPlace, main_plot, win_rate_plot
 from analysis.records.frames import history_frame
 from analysis.stats.win_rates import win_rate
 from analysis.tables.cells import Cell, build_cells
@@ -31,6 +31,9 @@ from analysis.tables.separation import Separation
 from cme.records import RunRecord, Verdict
 
 FAMILIES = ("gemma", "qwen")
+REGIMES = ("pretrained", "sft", "instruct")
+REWARDS = ("cme", "random", "ground_truth")
+ROWS = len(FAMILIES) * len(REGIMES)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def records(make_record: Callable[..., RunRecord]) -> list[RunRecord]:
     return [
         make_record(family=family, regime=regime, reward=reward, seed=seed, prompts=30)
         for family in FAMILIES
-        for regime in ("pretrained", "sft", "instruct")
-        for reward in ("cme", "random", "ground_truth")
+        for regime in REGIMES
+        for reward in REWARDS
         for seed in (0, 1)
     ]
 
@@ -56,49 +59,35 @@ def controls(cells: list[Cell]) -> ControlsByPlace:
     return {(cell.family, cell.regime): SimpleNamespace(cut_start=cut, ceiling=80.0) for cell in cells}
 
 
-@pytest.fixture(scope="module")
-def separations() -> list[Separation]:
-    return [
-        Separation(
-            separation_record(
-                answer=True, separation_id=f"{regime}-{verifier}", regime=regime, verifier=verifier
-            )
-        )
-        for regime in ("sft", "instruct")
-        for verifier in ("gemma", "gemma_sft")
-    ]
-
-
-def drawn(
-    records: list[RunRecord], cells: list[Cell], controls: ControlsByPlace, separations: list[Separation]
-) -> Iterator[Plot]:
-    """The figures of one scale, the main figure, and those of the signals."""
-    history = add_derived_columns(history_frame(records))
-    yield from (trained_reward_plot(history), family_plot(history, "qwen"))
-    yield win_rate_plot(cells, "Win rates with controls", controls)
-    yield main_plot("main", cells, (52.5, 71.4), "the paper", controls)
-    yield from confound_plots(controlled_cells(records, cells))
-    usual = separations[::2]
-    yield from (auroc_plot(usual), scatter_plot(usual), scatter_plot(usual[:1]), verifier_plot(separations))
-    yield distribution_plot(usual, "answer")
+def main_figure(cells: list[Cell], controls: ControlsByPlace = NO_CONTROLS) -> Plot:
+    return main_plot("main", cells, (52.5, 71.4), "the paper", controls)
 
 
 def test_every_figure_is_legible(
-    records: list[RunRecord], cells: list[Cell], controls: ControlsByPlace, separations: list[Separation]
+    records: list[RunRecord],
+    cells: list[Cell],
+    controls: ControlsByPlace,
+    make_record: Callable[..., RunRecord],
 ) -> None:
-    for plot in drawn(records, cells, controls, separations):
+    separations = [
+        Separation(separation_record(answer=True, separation_id=f"{r}-{v}", regime=r, verifier=v))
+        for r in ("sft", "instruct")
+        for v in ("gemma", "gemma_sft")
+    ]
+    usual, history = separations[::2], add_derived_columns(history_frame(records))
+    long_label = add_derived_columns(history_frame([make_record(reward="cme_no_end")]))
+    for plot in (
+        trained_reward_plot(history),
+        trained_reward_plot(long_label),
+        family_plot(history, "qwen"),
+        win_rate_plot(cells, "Win rates with controls", controls),
+        win_rate_plot(cells[:1]),
+        main_figure(cells, controls),
+        *confound_plots(controlled_cells(records, cells)),
+        *(auroc_plot(usual), scatter_plot(usual), scatter_plot(usual[:1]), verifier_plot(separations)),
+        distribution_plot(usual, "answer"),
+    ):
         assert layout_faults(plot.figure) == [], plot.name
-
-
-def test_a_single_cell_has_room(cells: list[Cell]) -> None:
-    plot = win_rate_plot(cells[:1])
-    assert len(panels(plot.figure)) == 2 and layout_faults(plot.figure) == []
-
-
-def test_a_long_label_of_a_row_has_room(make_record: Callable[..., RunRecord]) -> None:
-    history = add_derived_columns(history_frame([make_record(reward="cme_no_end")]))
-    plot = trained_reward_plot(history)
-    assert panels(plot.figure)[0].get_ylabel().count("\n") == 2 and layout_faults(plot.figure) == []
 
 
 def test_every_kind_of_fault_is_found() -> None:
@@ -130,35 +119,46 @@ def at(axes: Any, colour: str, marker: str) -> list[float]:
     return sorted(x for line in lines for x in line.get_xdata())
 
 
-def test_the_controls_stand_in_every_row_of_the_main_figure(
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].texts]
+
+
+def test_the_main_figure_has_rates_seeds_controls_and_scores(
     cells: list[Cell], controls: ControlsByPlace
 ) -> None:
-    axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
-    rows = len(FAMILIES) * 3
-    assert at(axes, CUT_START.colour, CUT_START.marker) == pytest.approx([55.0] * rows)
-    bars = [path for lines in axes.collections if len(lines.get_paths()) for path in lines.get_paths()]
-    assert [path.vertices[0][0] for path in bars] == [80.0] * rows
-    without = main_plot("main", cells, (52.5, 71.4), "the paper").figure
-    legend = [text.get_text() for text in without.legends[0].texts]
-    assert legend[:4] == ["CME", "Random", "Ground truth", "untrained model"]
+    figure = main_figure(cells, controls).figure
+    rates, scores = panels(figure)
+    assert at(rates, CUT_START.colour, CUT_START.marker) == pytest.approx([55.0] * ROWS)
+    bars = [path for lines in rates.collections if len(lines.get_paths()) for path in lines.get_paths()]
+    assert [path.vertices[0][0] for path in bars] == [80.0] * ROWS
+    for reward in REWARDS:
+        own, style = [cell for cell in cells if cell.reward == reward], reward_style(reward)
+        seeds = [rate for cell in own for rate in cell.seeds.rates.values()]
+        assert len(seeds) == 2 * ROWS and at(rates, style.colour, "|") == pytest.approx(sorted(seeds))
+        after = sorted(cell.quality.policy for cell in own if cell.quality)
+        assert at(scores, style.colour, style.marker) == pytest.approx(after)
+    assert "(0 to 1)" in scores.get_xlabel()
+    assert legend(main_figure(cells).figure)[:4] == ["CME", "Random", "Ground truth", "untrained model"]
 
 
 def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], controls: ControlsByPlace) -> None:
+    """Lines part the rows, since a control stands as near to the label of the next row as to its own."""
     others = [
         replace(cell, reward=reward, method=reward) for cell in cells for reward in ("length", "format")
     ]
-    axes = panels(main_plot("main", [*cells, *others], (52.5, 71.4), "the paper", controls).figure)[0]
+    axes = panels(main_figure([*cells, *others], controls).figure)[0]
     marked = {y for line in axes.lines if line.get_marker() not in ("None", "|") for y in line.get_ydata()}
     rows = {round(y) for y in marked}
-    assert len(rows) == len(FAMILIES) * 3 and len(marked) == 4 * len(rows)
+    assert len(rows) == ROWS and len(marked) == 4 * ROWS
     assert all(abs(y - round(y)) <= 0.46 for y in marked)
-
-
-def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: ControlsByPlace) -> None:
-    """A control stands as near to the label of the next row as to its own."""
-    axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
     between = {line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]}
     assert between >= {y - 0.5 for y in axes.get_yticks()[:-1]}
+
+
+def test_heads_of_rows_are_bold(cells: list[Cell]) -> None:
+    labels = panels(win_rate_plot(cells).figure)[0].get_yticklabels()
+    bold = [label.get_text() for label in labels if label.get_fontweight() == "bold"]
+    assert bold == ["Pretrained", "SFT", "Instruct"] and len(labels) == len(REGIMES) * (1 + len(REWARDS))
 
 
 def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
@@ -169,51 +169,28 @@ def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
     assert not any(at(axes, CEILING.colour, CEILING.marker) for axes in panels(plot.figure))
 
 
-def test_seeds_of_one_rate_do_not_hide_each_other() -> None:
-    figure = Figure()
-    axes = figure.subplots()
-    axes.set(xlim=(0, 100), ylim=(-1, 1))
-    draw_seeds(axes, 0.0, [50.0, 70.0, 50.02, 50.0], "black")
-    places = [tuple(line.get_transform().transform((line.get_xdata()[0], 0.0))) for line in axes.lines]
-    assert len(set(places)) == 4
-    assert places[0][1] == places[1][1] > places[2][1] > places[3][1]
-    assert places[0][0] == places[3][0], "a tick stays at its rate"
-
-
-def test_many_equal_seeds_stay_in_their_row_and_shares_are_equal_to_more_decimals() -> None:
+def test_seeds_of_one_rate_stand_one_below_the_other_in_their_row() -> None:
     figure = Figure()
     axes = figure.subplots()
     axes.set(xlim=(0, 1), ylim=(-1, 1))
-    draw_seeds(axes, 0.0, [0.3] * 6 + [0.31], "black", decimals=3)
-    heights = [line.get_transform().transform((0.3, 0.0))[1] for line in axes.lines]
-    point = figure.dpi / 72
-    assert [heights[0] - height for height in heights] == pytest.approx(
-        [point * down for down in (0, 2, 4, 6, 6, 6, 0)]
-    )
+    draw_seeds(axes, 0.0, [0.3] * 6 + [0.31, 0.3002], "black", decimals=3)
+    places = [tuple(line.get_transform().transform((line.get_xdata()[0], 0.0))) for line in axes.lines]
+    down = [(places[0][1] - height) * 72 / figure.dpi for _, height in places]
+    assert down == pytest.approx([0, 2, 4, 6, 6, 6, 0, 6])
+    assert places[0][0] == places[5][0], "a tick stays at its rate"
 
 
 def test_the_legend_explains_every_mark_that_is_drawn() -> None:
     rows, style = {"one": "One", "two": "Two"}, STYLES["random"]
-    seeds = Dot("one", 18.0, 15.0, 21.0, style, seeds=[17.0, nan, 19.0])
+    seeds = Dot("one", 18.0, 15.0, 21.0, style, seeds=[3.5, nan, 28.1])
     ended = Dot("two", 50.0, 45.0, 55.0, style, hollow=True, stopped=True)
     figure = forest("", [Block("", rows, [Panel("", [seeds, ended])])], {}, tick="single build")
-    [legend] = figure.legends
-    assert [text.get_text() for text in legend.texts] == [
-        "single build",
-        "shows no difference",
-        "† stopped early",
-    ]
+    assert legend(figure) == ["single build", "shows no difference", "† stopped early"]
     [axes] = panels(figure)
-    assert at(axes, style.colour, "|") == [17.0, 19.0] and "†" in [text.get_text() for text in axes.texts]
-    assert forest("", [Block("", rows, [Panel("", [replace(seeds, seeds=())])])], {}).legends == []
-
-
-def test_the_axis_reaches_every_seed() -> None:
-    """The seeds are farther apart than the interval of their mean."""
-    dot = Dot("row", 18.0, 15.0, 21.0, STYLES["random"], seeds=[3.5, 22.0, 28.1])
-    [axes] = panels(forest("", [Block("", {"row": "Random"}, [Panel("", [dot])])], {}))
+    assert at(axes, style.colour, "|") == [3.5, 28.1] and "†" in [text.get_text() for text in axes.texts]
     low, high = axes.get_xlim()
-    assert low < 3.5 and high > 28.1
+    assert low < 3.5 and high > 28.1, "the axis reaches every seed"
+    assert forest("", [Block("", rows, [Panel("", [replace(seeds, seeds=())])])], {}).legends == []
 
 
 def test_a_caption_names_the_methods_that_pool_more_builds(make_record: Callable[..., RunRecord]) -> None:
@@ -221,31 +198,9 @@ def test_a_caption_names_the_methods_that_pool_more_builds(make_record: Callable
     two = make_record(seed=1, generator_checkpoint="miniature:qwen-2/pretrained")
     random = make_record(reward="random")
     cells = build_cells([one, two, random])
-    for plot in (main_plot("main", cells, (52.5, 71.4), "the paper"), win_rate_plot(cells)):
+    for plot in (main_figure(cells), win_rate_plot(cells)):
         assert "CME pools 2, like seeds; the other methods have one" in plot.caption
-    assert "pools" not in main_plot("main", build_cells([one, random]), (52.5, 71.4), "the paper").caption
-
-
-def test_the_main_figure_shows_the_scores_of_its_controls(
-    cells: list[Cell], controls: ControlsByPlace
-) -> None:
-    scores = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[1]
-    for reward in ("cme", "random", "ground_truth"):
-        expected = [cell.quality.policy for cell in cells if cell.reward == reward and cell.quality]
-        style = reward_style(reward)
-        assert at(scores, style.colour, style.marker) == pytest.approx(sorted(expected))
-    assert "(0 to 1)" in scores.get_xlabel()
-
-
-def test_the_main_figure_has_a_tick_for_every_seed_of_every_method(
-    cells: list[Cell], controls: ControlsByPlace
-) -> None:
-    figure = main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure
-    rates = panels(figure)[0]
-    for reward in ("cme", "random", "ground_truth"):
-        seeds = [rate for cell in cells if cell.reward == reward for rate in cell.seeds.rates.values()]
-        assert len(seeds) == 2 * len(FAMILIES) * 3
-        assert at(rates, reward_style(reward).colour, "|") == pytest.approx(sorted(seeds))
+    assert "pools" not in main_figure(build_cells([one, random])).caption
 
 
 def test_the_legend_of_the_main_figure_names_the_thin_bar_if_it_is_drawn(
@@ -254,38 +209,27 @@ def test_the_legend_of_the_main_figure_names_the_thin_bar_if_it_is_drawn(
     """An interval across seeds needs three of them."""
     three = build_cells([make_record(seed=seed) for seed in range(3)])
     for shown, drawn_bars in ((cells, 0), (three, 1)):
-        figure = main_plot("main", shown, (52.5, 71.4), "the paper").figure
-        [bars] = [text.get_text() for text in figure.legends[0].texts if "across" in text.get_text()] or [""]
-        assert bars == "across-seed interval (left)" * drawn_bars
-        assert layout_faults(figure) == []
+        entries = legend(main_figure(shown).figure)
+        assert entries.count("across-seed interval (left)") == drawn_bars
 
 
 def test_a_score_that_shows_no_change_is_hollow(make_record: Callable[..., RunRecord]) -> None:
     """Three policies on 40 prompts: one is as before, one is far better, and one is far better on too few prompts."""
     changes = {"random": (0.0, 40), "ground_truth": (0.5, 40), "length": (0.5, 5)}
     records = [
-        make_record(reward=reward, verdicts=scored(gain, prompts))
+        make_record(
+            reward=reward,
+            verdicts=[  # the swing of 0.1 cancels out over the prompts
+                Verdict(f"p{i}", True, "first" if gain else "tie", scores=(0.3 + gain + 0.1 * (-1) ** i, 0.3))
+                for i in range(prompts)
+            ],
+        )
         for reward, (gain, prompts) in changes.items()
     ]
     scores = panels(win_rate_plot(build_cells(records)).figure)[1]
-    faces = {
-        reward: {
-            line.get_markerfacecolor()
-            for line in scores.lines
-            if (line.get_color(), line.get_marker()) == (style.colour, style.marker)
-        }
-        for reward, style in ((reward, reward_style(reward)) for reward in changes)
-    }
-    filled = reward_style("ground_truth").colour
-    assert faces == {"random": {"white"}, "ground_truth": {filled}, "length": {"white"}}
-
-
-def scored(gain: float, prompts: int) -> list[Verdict]:
-    """Verdicts whose scores rise by `gain` plus a swing of 0.1 that cancels out over the prompts."""
-    return [
-        Verdict(f"p{i}", True, "tie" if not gain else "first", scores=(0.3 + gain + 0.1 * (-1) ** i, 0.3))
-        for i in range(prompts)
-    ]
+    faces = {(line.get_color(), line.get_marker()): line.get_markerfacecolor() for line in scores.lines}
+    styles = [reward_style(reward) for reward in changes]
+    assert [faces[style.colour, style.marker] for style in styles] == ["white", styles[1].colour, "white"]
 
 
 def test_verifiers_have_one_order_for_all_generators() -> None:
