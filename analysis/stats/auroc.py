@@ -1,14 +1,7 @@
-"""AUROC of a signal for wrong against right responses, with intervals over prompts.
+"""AUROC of a signal for wrong against right responses, pooled and within prompts, with 95 % intervals over prompts.
 
-AUROC is the probability that a wrong response has a higher value than a right one, ties counting half (Mann and
-Whitney's U over the number of pairs). It is computed in two ways:
-
-- pooled: any wrong response against any right one, as published. Prompts differ in difficulty, so a signal that only
-  separates hard prompts from easy ones has a high pooled AUROC too.
-- within prompts: the mean of the AUROC of each prompt that has both right and wrong responses. GRPO compares only
-  responses to the same prompt, so its advantages can use nothing else.
-
-The 95 % intervals resample whole prompts. Where all pairs agree, both intervals are the binomial bound.
+AUROC is the probability that a wrong response has a higher value than a right one, ties counting half. GRPO compares
+only responses to the same prompt, so its advantages can use nothing but what the AUROC within prompts shows.
 """
 
 from dataclasses import dataclass
@@ -21,7 +14,7 @@ from analysis.stats.intervals import (
     UNDEFINED,
     Bools,
     Floats,
-    bootstrap_interval,
+    bootstrap_estimate,
     half_width,
     share_interval,
     standard_error,
@@ -83,17 +76,19 @@ def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> 
 
 
 def pooled_auroc(wins: Wins) -> Estimate:
-    """AUROC over all pairs; the interval generalises to other prompts."""
+    """AUROC over all pairs, as published; a signal that only separates hard prompts from easy ones has a high one too.
+
+    The interval is bootstrapped. If all pairs agree, resamples cannot differ, and it is the binomial bound.
+    """
     number = len(wins.wrong)
-    [value] = wins.pooled(np.ones((1, number)))
-    lo, hi = bootstrap_interval(number, wins.pooled)
-    if lo == hi and value in (0, 1):  # all pairs agree, so that resamples cannot differ
-        lo, hi = share_interval(float(value), 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
-    return Estimate(float(value), lo, hi, number)
+    value, lo, hi = bootstrap_estimate(number, wins.pooled)
+    if lo == hi and value in (0, 1):
+        lo, hi = share_interval(value, 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
+    return Estimate(value, lo, hi, number)
 
 
 def within_auroc(wins: Wins) -> Estimate:
-    """Mean AUROC of the mixed prompts; the interval generalises to other mixed prompts."""
+    """Mean AUROC of the mixed prompts."""
     each = wins.within
     if not len(each):
         return Estimate(nan, *UNDEFINED, 0)
@@ -104,13 +99,9 @@ def within_auroc(wins: Wins) -> Estimate:
 
 def pooled_difference(one: Wins, other: Wins) -> Estimate:
     """Pooled AUROC of one signal minus that of another on the same responses."""
-
-    def difference(weights: Floats) -> Floats:
-        return one.pooled(weights) - other.pooled(weights)
-
     number = len(one.wrong)
-    [value] = difference(np.ones((1, number)))
-    return Estimate(float(value), *bootstrap_interval(number, difference), number)
+    found = bootstrap_estimate(number, lambda weights: one.pooled(weights) - other.pooled(weights))
+    return Estimate(*found, number)
 
 
 def within_difference(one: Wins, other: Wins) -> Estimate:

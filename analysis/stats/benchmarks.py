@@ -5,12 +5,9 @@
     WB-Score           10 times the mean of (grade - 5) * 2 of the policy's responses (`cme.judges.wildbench`)
     AlpacaEval 2       100 times the mean of the annotator's probability that the policy's response is the better one
 
-Each is a ratio of two sums over prompts, in the units of the leaderboards. Over several runs, such as seeds, it is the
-mean of the runs' measures.
-
-Deviations: the two responses are those of the policy and of the model it is compared with, where the leaderboards have
-fixed models; both orders count, where WildBench and AlpacaEval show a pair in one random order. WB-Score has the grades
-of a response from both orders.
+Each is a ratio of two sums over prompts, in the units of the leaderboards; over several runs, the mean of the runs'
+measures. Deviations: the other response is that of the compared model, where the leaderboards have fixed models, and
+both orders count, where WildBench and AlpacaEval show a pair in one random order.
 """
 
 from collections.abc import Callable
@@ -20,22 +17,23 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from analysis.stats.intervals import Floats, bootstrap_interval
+from analysis.stats.intervals import Floats, bootstrap_estimate
 
-Columns = Callable[[pd.DataFrame], "pd.Series[float]"]
+Columns = Callable[[pd.DataFrame], "pd.Series[float] | float"]
 
 
 @dataclass(frozen=True)
 class Measure:
     """`factor` times the sum of `value` over the sum of `weight`, of the scored verdicts of one judge.
 
+    By default these are the policy's scores over the number of verdicts.
     `whole_pairs`: a pair counts only if it is scored in every order in which it was judged.
     """
 
     name: str
     factor: float
-    value: Columns
-    weight: Columns
+    value: Columns = lambda verdicts: verdicts["score_policy"]
+    weight: Columns = lambda verdicts: 1.0
     whole_pairs: bool = False
 
     def estimate(self, verdicts: pd.DataFrame) -> tuple[float, float, float]:
@@ -62,30 +60,18 @@ class Measure:
                 means: Floats = ((counts @ values.T) / (counts @ weights.T)).mean(axis=1)
             return self.factor * means
 
-        [estimate] = measure(np.ones((1, prompts)))
-        return float(estimate), *bootstrap_interval(prompts, measure)
-
-
-def _one(verdicts: pd.DataFrame) -> "pd.Series[float]":
-    return pd.Series(1.0, verdicts.index)
-
-
-def _policy(verdicts: pd.DataFrame) -> "pd.Series[float]":
-    return verdicts["score_policy"]
+        return bootstrap_estimate(prompts, measure)
 
 
 MEASURES = {
     "arena_hard": Measure(
         "Arena-Hard score (%)",
         100,
-        value=_policy,
         weight=lambda verdicts: verdicts["score_policy"] + verdicts["score_start"],
         whole_pairs=True,
     ),
-    "wildbench": Measure("WB-Reward", 100, value=_policy, weight=_one),
-    "wildbench_score": Measure(
-        "WB-Score", 10, value=lambda verdicts: (verdicts["score_policy"] - 5) * 2, weight=_one
-    ),
-    "alpaca_eval": Measure("AlpacaEval 2 win rate (%)", 100, value=_policy, weight=_one),
+    "wildbench": Measure("WB-Reward", 100),
+    "wildbench_score": Measure("WB-Score", 10, value=lambda verdicts: (verdicts["score_policy"] - 5) * 2),
+    "alpaca_eval": Measure("AlpacaEval 2 win rate (%)", 100),
 }
 """The measure of each judge, by its name."""

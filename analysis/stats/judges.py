@@ -12,7 +12,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.stats.intervals import Bools, Floats, bootstrap_interval
+from analysis.stats.intervals import Bools, Floats, bootstrap_estimate
 from analysis.stats.win_rates import tally
 
 OUTCOMES = (1.0, 0.5, 0.0)
@@ -75,14 +75,12 @@ class Agreement:
 
 
 def agreement(points: Floats, prompts: NDArray[np.object_], judges: tuple[str, ...]) -> Agreement:
-    """Agreement from the policy's points (items, judges), NaN where unscored, and the prompt of each item.
+    """Agreement of two or more judges from the policy's points (items, judges), NaN where unscored.
 
-    Raises ValueError for fewer than two judges.
+    `prompts` has the prompt of each item.
     """
     from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa  # slow to import
 
-    if len(judges) < 2:
-        raise ValueError(f"agreement needs two judges; there is {', '.join(judges) or 'none'}")
     complete = ~np.isnan(points).any(axis=1)
     items, left_out = int(complete.sum()), int((~complete).sum())
     if not items:
@@ -98,11 +96,7 @@ def agreement(points: Floats, prompts: NDArray[np.object_], judges: tuple[str, .
             return float(cohens_kappa(confusion, return_results=False))
         return float(fleiss_kappa(repeated.sum(axis=1)))
 
-    def kappas(weights: Floats) -> Floats:
-        return np.array([kappa(each) for each in weights])
-
     alike = [(ratings[:, i] == ratings[:, j]).all(axis=1) for i in range(len(judges)) for j in range(i)]
     with np.errstate(invalid="ignore", divide="ignore"):  # all outcomes equal: 0 / 0
-        lo, hi = bootstrap_interval(len(names), kappas)
-        whole = kappa(np.ones(len(names)))
-    return Agreement(judges, items, left_out, 100 * float(np.mean(alike)), whole, lo, hi)
+        found = bootstrap_estimate(len(names), lambda resamples: np.array([*map(kappa, resamples)]))
+    return Agreement(judges, items, left_out, 100 * float(np.mean(alike)), *found)

@@ -1,12 +1,9 @@
 """AlpacaEval 2's length-controlled win rate (Dubois et al., arXiv 2404.04475), computed by alpaca-eval itself.
 
-`alpaca_eval.metrics.get_length_controlled_winrate` regresses the annotator's preferences on the difference in length,
-the difficulty of each instruction and the model, with verdicts on manipulated baselines as regularization. These and
-the difficulties are in `df_gamed.csv` of the hub's data set tatsu-lab/alpaca_eval, which alpaca-eval does not contain.
-The file is read from the folder that the environment variable ALPACA_EVAL_FILES names, or else from the hub's local
-cache; nothing is downloaded.
-
-alpaca-eval runs in a process of its own, since its import changes global settings of logging and scikit-learn.
+It regresses preferences on the difference in length, the difficulty of each instruction and the model, with verdicts on
+manipulated baselines as regularization. These and the difficulties are in `df_gamed.csv` of the hub's data set
+tatsu-lab/alpaca_eval; nothing is downloaded. alpaca-eval runs in a process of its own, since its import changes global
+settings of logging and scikit-learn.
 
 Deviations: the baseline is the untrained model, where the file's verdicts are on GPT-4 Turbo; a preference is the mean
 over both orders.
@@ -59,7 +56,10 @@ def _fit(request: str) -> list[float]:
 
 
 def find_file() -> Path:
-    """The file that the regression needs. Raises NotAtHand."""
+    """The file that the regression needs: in the folder that ALPACA_EVAL_FILES names, or else in the hub's local cache.
+
+    Raises NotAtHand.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     if find_spec("alpaca_eval") is None:

@@ -1,8 +1,6 @@
-"""Regression of outcomes on covariates: a judge's points on differences of responses, and partial correlation.
+"""Regression of a judge's points on differences of responses, and partial correlation.
 
-Points are 1, 0.5 (a tie) or 0, so the fit is the fractional logit (Papke and Wooldridge 1996): maximum binomial
-quasi-likelihood with the sandwich covariance summed over clusters (Liang and Zeger 1986), by statsmodels. A rate that
-the data do not determine is refused with a reason; no penalty makes it estimable.
+A rate that the data do not determine is refused with a reason; no penalty makes it estimable.
 """
 
 import warnings
@@ -50,7 +48,9 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
     intercept, by Student's t with prompts - 1 degrees of freedom, passed through expit.
     """
     prompts = len(np.unique(clusters))
-    extrapolated = any(map(zero_is_outside, differences.values()))
+    extrapolated = any(
+        min((values >= 0).mean(), (values <= 0).mean()) < OUTSIDE for values in differences.values()
+    )
     try:
         columns = [standardise(name, values) for name, values in differences.items()]
         if prompts < MIN_PROMPTS:
@@ -78,16 +78,12 @@ def standardise(name: str, values: Floats) -> Floats:
     return np.tanh(scaled) if name.startswith("tanh ") else scaled
 
 
-def zero_is_outside(values: Floats) -> bool:
-    """Whether fewer than 2.5 % of the differences lie at or beyond zero, on one side."""
-    return bool(min((values >= 0).mean(), (values <= 0).mean()) < OUTSIDE)
-
-
 def fit_logistic(points: Floats, design: Floats, clusters: Codes) -> tuple[Floats, Floats]:
     """Coefficients (K,) and their cluster-robust covariance (K, K) of points (N,) in [0, 1] on a design (N, K).
 
-    Clusters (N,) are any integers. The covariance has the small-sample factor G/(G-1) (N-1)/(N-K). Raises NotEstimable
-    for collinear covariates and for covariates that separate wins from losses.
+    The fractional logit (Papke and Wooldridge 1996): maximum binomial quasi-likelihood with the sandwich covariance
+    summed over clusters (Liang and Zeger 1986), with the small-sample factor G/(G-1) (N-1)/(N-K). Clusters (N,) are any
+    integers. Raises NotEstimable for collinear covariates and for covariates that separate wins from losses.
     """
     from statsmodels.discrete.discrete_model import Logit  # slow to import
 

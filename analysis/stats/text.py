@@ -69,7 +69,8 @@ def self_bleu(responses: Sequence[Words]) -> float:
             correct=[order[i] for order in matches],
             total=[max(0, len(words) - n) for n in range(ORDER)],
             sys_len=len(words),
-            ref_len=closest_length(lengths, len(words)),
+            # the closest length of another response, the shorter of two at the same distance
+            ref_len=min(lengths - Counter([len(words)]), key=lambda o: (abs(o - len(words)), o)),
             smooth_method="floor",
             smooth_value=0.1,
             effective_order=True,
@@ -89,13 +90,6 @@ def clipped_matches(responses: Sequence[Words], n: int) -> list[int]:
     # the second highest count of all responses bounds a count by the highest one of the others
     second = {gram: sorted(numbers)[-2] for gram, numbers in counts.items()}
     return [sum(min(number, second[gram]) for gram, number in grams.items()) for grams in own]
-
-
-def closest_length(lengths: Counter[int], length: int) -> int:
-    """The length of another response that is closest to `length`; the shorter of two at the same distance."""
-    if lengths[length] > 1:
-        return length
-    return min((other for other in lengths if other != length), key=lambda o: (abs(o - length), o))
 
 
 def compression_ratio(responses: Sequence[Words]) -> float:

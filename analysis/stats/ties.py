@@ -11,7 +11,6 @@ from math import hypot
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta
 
 from analysis.stats.intervals import LEVEL, Floats, Interval
 
@@ -32,8 +31,12 @@ def decided_counts(gains: Floats) -> tuple[float, float] | None:
 
 
 def tied_interval(won: float, lost: float, prompts: int, level: float = LEVEL) -> Interval:
-    """The interval of a win rate, as a share, from the numbers of prompts won and lost."""
-    (won_lo, won_hi), (lost_lo, lost_hi) = (binomial_bounds(n, prompts, level) for n in (won, lost))
+    """The interval of a win rate, as a share, from the numbers of prompts won and lost, which need not be whole."""
+    from statsmodels.stats.proportion import proportion_confint  # slow to import
+
+    (won_lo, won_hi), (lost_lo, lost_hi) = (
+        proportion_confint(number, prompts, alpha=1 - level, method="beta") for number in (won, lost)
+    )
     won, lost = won / prompts, lost / prompts
     down, up = hypot(won - won_lo, lost_hi - lost), hypot(won_hi - won, lost - lost_lo)
     return 0.5 + (won - lost - down) / 2, 0.5 + (won - lost + up) / 2
@@ -51,10 +54,3 @@ def tied_p_value(won: float, lost: float, prompts: int) -> float:
     if excess(SMALLEST_P) > 0:
         return SMALLEST_P
     return 1.0 if excess(1 - SMALLEST_P) <= 0 else float(brentq(excess, SMALLEST_P, 1 - SMALLEST_P))
-
-
-def binomial_bounds(count: float, number: int, level: float) -> Interval:
-    """Clopper and Pearson's bounds of a share; `count` need not be whole."""
-    tail = (1 - level) / 2
-    lo = float(beta.ppf(tail, count, number - count + 1)) if count > 0 else 0.0
-    return lo, float(beta.ppf(1 - tail, count + 1, number - count)) if count < number else 1.0

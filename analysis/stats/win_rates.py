@@ -164,10 +164,8 @@ def win_rate(points: Floats, prompts: NDArray[np.object_], half: Bools | None = 
     """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
 
     `half` (N,) marks verdicts that do not count, as found by `half_scored`. The rate is the mean of all points that
-    count. Raises ValueError without any verdict.
+    count. There is at least one verdict.
     """
-    if not len(points):
-        raise ValueError("a win rate needs at least one verdict")
     unscored, total = int(np.isnan(points).sum()), float(np.nansum(points))
     if half is not None:
         points = np.where(half, nan, points)

@@ -1,6 +1,5 @@
 """Win rates and intervals against hand computation, a loop, statsmodels, scipy and alpaca_eval."""
 
-import tracemalloc
 from math import isnan
 
 import numpy as np
@@ -12,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
-from analysis.stats.intervals import clustered_interval
 from analysis.stats.seeds import interquartile_mean, seed_spread
 from analysis.stats.win_rates import is_undecided, quality_change, win_rate
 
@@ -50,14 +47,12 @@ def test_win_rate_by_hand():
     # Influences of the prompts: (2 - 1.25) / 2 and (0.5 - 1.25) / 2; one degree of freedom.
     error = np.std([0.375, -0.375], ddof=1) / np.sqrt(2)
     assert win.p == pytest.approx(2 * stats.t.sf(0.125 / (error / np.sqrt(4 * 0.625 * 0.375)), 1))
-    with pytest.raises(ValueError, match="at least one verdict"):
-        win_rate(np.array([]), np.array([], dtype=object))
     nothing = win_rate(np.full(20, np.nan), numbered(20))
     assert isnan(nothing.rate) and isnan(nothing.lo)
     assert (nothing.unscored, nothing.worst_lo, nothing.worst_hi) == (20, 0, 100)
 
 
-def test_rates_that_the_unscored_could_change_are_open_and_undecided():
+def test_undecided_unless_the_interval_excludes_half_whatever_the_unscored_are():
     points = np.array([1.0] * 60 + [0.0] * 20 + [np.nan] * 20)
     for settled in (points, 1 - points):  # 60 to 80 % in the worst cases, or 20 to 40
         win = win_rate(settled, numbered(100))
@@ -66,7 +61,9 @@ def test_rates_that_the_unscored_could_change_are_open_and_undecided():
     for unsettled in (points, 1 - points):  # 40 to 80 %, or 20 to 60
         win = win_rate(unsettled, numbered(100))
         assert (win.lo > 50 or win.hi < 50) and win.open and is_undecided(win)
-    assert not win_rate(np.full(100, 0.5), numbered(100)).open
+    assert is_undecided(win_rate(np.tile([0.0, 1.0], 25), numbered(50)))
+    few = win_rate(np.ones(29), numbered(29))
+    assert few.lo > 50 and is_undecided(few)
 
 
 @given(verdicts, st.randoms())
@@ -76,7 +73,6 @@ def test_win_rates_are_symmetric_bounded_and_free_of_order_and_repetition(pairs,
     win, mirrored = win_rate(points, prompts), win_rate(1 - points, prompts)
     for low, high in (("rate", "rate"), ("worst_lo", "worst_hi"), ("lo", "hi"), ("boot_lo", "boot_hi")):
         assert getattr(win, low) == pytest.approx(100 - getattr(mirrored, high), nan_ok=True)
-        assert getattr(win, high) == pytest.approx(100 - getattr(mirrored, low), nan_ok=True)
     assert win.p == pytest.approx(mirrored.p, nan_ok=True)
     assert 0 <= win.worst_lo <= win.worst_hi <= 100
     if not isnan(win.rate):
@@ -92,30 +88,16 @@ def test_win_rates_are_symmetric_bounded_and_free_of_order_and_repetition(pairs,
     assert again.verdicts == 2 * win.verdicts
 
 
-def test_agrees_with_the_cluster_robust_interval():
-    points, prompts = clustered(np.random.default_rng(2), 300, 4)
-    codes = np.unique(prompts, return_inverse=True)[1]
-    fit = sm.OLS(points, np.ones_like(points)).fit(cov_type="cluster", cov_kwds={"groups": codes})
-    assert clustered_interval(points, prompts) == pytest.approx(fit.conf_int()[0], abs=0.004)
-
-
 @pytest.mark.usefixtures("few_resamples")
-@pytest.mark.parametrize(("prompts", "centre"), [(12, 0.5), (60, 0.5), (60, 4.0)])
-def test_the_interval_has_its_nominal_coverage(prompts, centre):
+@pytest.mark.parametrize(("prompts", "centre"), [(12, 0.5), (60, 4.0)])
+def test_the_interval_has_its_nominal_coverage_for_few_prompts_and_near_100(prompts, centre):
     rng = np.random.default_rng(3)
     truth = 100 * clustered(np.random.default_rng(0), 400_000, 1, spread=2.0, centre=centre)[0].mean()
-    covered = ignoring_prompts = 0
-    for _ in range(200):
-        points, ids = clustered(rng, prompts, 6, spread=2.0, centre=centre)
-        win = win_rate(points, ids)
-        covered += win.lo <= truth <= win.hi
-        alone = win_rate(points, numbered(len(points)))
-        ignoring_prompts += alone.lo <= truth <= alone.hi
-    assert 0.91 <= covered / 200 <= 0.985
-    assert ignoring_prompts / 200 < 0.85
+    wins = [win_rate(*clustered(rng, prompts, 6, spread=2.0, centre=centre)) for _ in range(200)]
+    assert 0.91 <= np.mean([win.lo <= truth <= win.hi for win in wins]) <= 0.985
 
 
-def test_agrees_with_statsmodels_wilson_interval_and_score_test():
+def test_interval_test_and_power_are_statsmodels_for_the_effective_sample_size():
     points, prompts = clustered(np.random.default_rng(5), 80, 4, centre=1.0)
     points[::7] = 0.5
     points[::11] = np.nan
@@ -129,6 +111,9 @@ def test_agrees_with_statsmodels_wilson_interval_and_score_test():
     assert (win.lo, win.hi) == pytest.approx((100 * theirs[0], 100 * theirs[1]))
     z, _ = proportions_ztest(share * effective, effective, value=0.5, prop_var=0.5)
     assert win.p == pytest.approx(2 * stats.t.sf(abs(z), 79))
+    assert (win.boot_lo, win.boot_hi) == pytest.approx((win.lo, win.hi), abs=1)
+    quantiles = stats.t.ppf(0.975, 79) + stats.t.ppf(0.8, 79)
+    assert win.detectable == pytest.approx(100 * quantiles * np.sqrt(0.25 / effective))
 
 
 def test_one_value_on_every_prompt_has_the_binomial_bound():
@@ -138,22 +123,6 @@ def test_one_value_on_every_prompt_has_the_binomial_bound():
     assert won.p == pytest.approx(stats.binomtest(40, 40, 0.5).pvalue) and tied.p == 1
     assert (tied.lo, tied.hi) == pytest.approx((50 * lo, 100 - 50 * lo))
     assert isnan(won.detectable)
-
-
-def test_detectable_is_that_of_the_paired_t_test():
-    points, prompts = clustered(np.random.default_rng(7), 100, 1)
-    win = win_rate(points, prompts)
-    exact = TTestPower().solve_power(None, nobs=100, alpha=0.05, power=0.8)
-    # Near 50 % the spread of the prompts' points is that at 50 %.
-    assert win.detectable == pytest.approx(100 * exact * 0.5, rel=0.02)
-
-
-def test_undecided_unless_the_interval_excludes_half_over_enough_prompts():
-    assert not is_undecided(win_rate(np.ones(50), numbered(50)))
-    assert not is_undecided(win_rate(np.zeros(50), numbered(50)))
-    assert is_undecided(win_rate(np.tile([0.0, 1.0], 25), numbered(50)))
-    few = win_rate(np.ones(29), numbered(29))
-    assert few.lo > 50 and is_undecided(few)
 
 
 def test_win_rates_of_single_seeds_by_hand():
@@ -167,13 +136,9 @@ def test_win_rates_of_single_seeds_by_hand():
     assert isnan(one.std) and isnan(one.across_seeds_lo) and one.iqm == 100
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
-def test_interquartile_mean_is_scipys_trimmed_mean(values):
-    if len(values) % 4 == 0:
-        assert interquartile_mean(np.array(values)) == pytest.approx(stats.trim_mean(values, 0.25))
-    assert min(values) - 1e-9 <= interquartile_mean(np.array(values)) <= max(values) + 1e-9
-    # a value on a quartile counts by its part inside
+def test_interquartile_mean_is_the_trimmed_mean_and_counts_a_value_on_a_quartile_by_its_part_inside():
+    values = np.random.default_rng(0).random(8)
+    assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25))
     assert interquartile_mean(np.array([9.0, 1.0, 2.0])) == pytest.approx((0.25 * 1 + 2 + 0.25 * 9) / 1.5)
 
 
@@ -205,13 +170,6 @@ def test_across_seed_interval_adds_the_seeds_of_a_crossed_anova(seed, between, f
     assert spread.freedom == pytest.approx(sum(errors) ** 2 / (errors[0] ** 2 / 49 + errors[1] ** 2 / 3))
 
 
-def test_equal_seeds_do_not_widen_the_interval():
-    points, prompts = clustered(np.random.default_rng(9), 40, 1)
-    seeds = np.repeat([0, 1, 2], 40)
-    spread, win = seed_spread(np.tile(points, 3), np.tile(prompts, 3), seeds), win_rate(points, prompts)
-    assert (spread.across_seeds_lo, spread.across_seeds_hi) == pytest.approx((win.lo, win.hi))
-
-
 def test_quality_is_paired_with_the_cluster_robust_interval():
     start = np.concatenate([np.linspace(0.1, 0.5, 20), [float("nan")]])
     quality = quality_change(start, start + 0.2, numbered(21))
@@ -225,12 +183,3 @@ def test_quality_is_paired_with_the_cluster_robust_interval():
     quality = quality_change(np.zeros(120), points, prompts)
     assert (quality.lo, quality.hi) == pytest.approx(tuple(fit.conf_int()[0]))
     assert isnan(quality_change(np.zeros(4), points[:4], prompts[:4]).lo)
-
-
-def test_ten_thousand_pairs_take_little_memory():
-    points = np.random.default_rng(0).choice([0, 0.5, 1], 20_000)
-    tracemalloc.start()
-    win = win_rate(points, np.repeat(numbered(10_000), 2))
-    assert tracemalloc.get_traced_memory()[1] < 5e8  # bytes
-    tracemalloc.stop()
-    assert abs(win.lo - win.boot_lo) < 0.05
