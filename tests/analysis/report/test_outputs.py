@@ -84,13 +84,13 @@ def test_hostile_text_and_any_shape_compile(tmp_path: Path) -> None:
         "-0.5 [-1.00, 2.00]",
         "",
     ]
-    shapes = {"wide": (14, 5), "long": (4, 90), "one": (1, 1)}
     files = []
-    for name, (columns, rows) in shapes.items():
-        group = [
-            [Entry(words[(r + c) % len(words)], bold=r % 2 == 0) for c in range(columns)] for r in range(rows)
+    for name, (columns, rows) in {"wide": (14, 5), "long": (4, 90), "one": (1, 1)}.items():
+        cells = [
+            [Entry(words[(row + column) % len(words)], bold=row % 2 == 0) for column in range(columns)]
+            for row in range(rows)
         ]
-        table = Table(name, words[1], [words[c % len(words)] for c in range(columns)], [group], words[:3])
+        table = Table(name, words[1], (words * 2)[:columns], [cells], words[:3])
         files.append(tmp_path / f"{name}.tex")
         files[-1].write_text(to_latex(table, f"tab:{name}"), encoding="utf-8")
     log = compile_latex(tmp_path, files)

@@ -32,38 +32,26 @@ def test_packed_pairs_and_verdicts_unpack_to_the_records(make_record):
     ]
     record = replace(make_record(verdicts=verdicts, judge="panel", seed=3), pairs=pairs)
     data = unpacked([make_record(prompts=2), record])
-    texts = [*data["texts"], None]
-
-    def text(number):
-        return texts[-1 if number is None else number]
-
-    found = rows(data["pairs"])[2:]
-    assert [(text(p["id"]), text(p["prompt"]), text(p["reference"])) for p in found] == [
-        (p.prompt_id, p.prompt, p.reference) for p in pairs
-    ]
-    assert [(text(p["start"]), text(p["policy"])) for p in found] == [
-        (p.start.response, p.policy.response) for p in pairs
-    ]
-    assert [(p["start_tokens"], p["policy_tokens"], p["start_finished"]) for p in found] == [
-        (3, 0, 0),
-        (1, 3, 1),
-    ]
-    assert [(p["start_surprisal"], p["policy_surprisal"]) for p in found] == [(1.2346, 2.0), (None, None)]
-    assert [(p["run"], p["verdicts"]) for p in found] == [(1, 1), (1, 2)]
     assert data["runs"][1]["id"] == record.run_id and data["runs"][1]["seed"] == "3"
     assert len(set(data["texts"])) == len(data["texts"])
 
-    given = rows(data["verdicts"])[-3:]
-    assert [(text(v["judge"]), v["policy_first"], v["points"]) for v in given] == [
-        ("panel", 0, None),
-        ("one", 1, 1.0),
-        ("panel", 0, 0.0),
-    ]
-    assert [(v["start_score"], v["policy_score"]) for v in given] == [(None, None), (0.5, 0.75), (0.25, 1.0)]
-    assert [(text(v["reason"]), text(v["note"])) for v in given] == [
-        ("no answer", None),
-        (None, "</script>"),
-        (None, None),
+    def text(number):
+        return None if number is None else data["texts"][number]
+
+    first, second = rows(data["pairs"])[2:]
+    for found, pair in zip((first, second), pairs, strict=True):
+        told = ("id", "prompt", "reference", "start", "policy")
+        said = (pair.prompt_id, pair.prompt, pair.reference, pair.start.response, pair.policy.response)
+        assert tuple(text(found[name]) for name in told) == said
+        assert (found["start_tokens"], found["policy_tokens"]) == (pair.start.tokens, pair.policy.tokens)
+        assert found["start_finished"] == pair.start.finished and found["run"] == 1
+    assert [first[name] for name in ("start_surprisal", "policy_surprisal", "verdicts")] == [1.2346, 2.0, 1]
+    assert [second[name] for name in ("start_surprisal", "policy_surprisal", "verdicts")] == [None, None, 2]
+    given = [list(verdict.values()) for verdict in rows(data["verdicts"])[-3:]]
+    assert [[text(judge), *told, text(reason), text(note)] for judge, *told, reason, note in given] == [
+        ["panel", 0, None, None, None, "no answer", None],
+        ["one", 1, 1.0, 0.5, 0.75, None, "</script>"],
+        ["panel", 0, 0.0, 0.25, 1.0, None, None],
     ]
 
 
