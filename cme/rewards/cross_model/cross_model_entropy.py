@@ -130,10 +130,10 @@ class CrossModelEntropy(VerifierReward):
         under_each = [self._token_values(verifier, prompts, texts, ended) for verifier in self.verifiers]
         rows = list(zip(*under_each, strict=True))  # per completion: score, values under each verifier
         if log_metric:
-            truncated = [any(score.prompt_truncated for score, _ in row) for row in rows]
-            log_metric("prompt_truncated", sum(truncated) / len(rows))
-            truncated = [any(score.response_truncated for score, _ in row) for row in rows]
-            log_metric("response_truncated", sum(truncated) / len(rows))
+            prompts_cut = sum(any(score.prompt_truncated for score, _ in row) for row in rows)
+            responses_cut = sum(any(score.response_truncated for score, _ in row) for row in rows)
+            log_metric("prompt_truncated", prompts_cut / len(rows))
+            log_metric("response_truncated", responses_cut / len(rows))
         pooled = torch.tensor(
             [[self._pool(text, *one) for one in row] for text, row in zip(texts, rows, strict=True)]
         )  # (B, verifiers)
@@ -155,12 +155,15 @@ class CrossModelEntropy(VerifierReward):
             ]
             if log_metric:
                 log_metric("unaligned", sum(values is None for values in aligned) / len(aligned))
-        unscored = [row for reward, row in zip(rewards, rows, strict=True) if reward is None]
-        for reason in dict.fromkeys(score.reason for row in unscored for score, _ in row):
+        self._warn_of_unscored([row for reward, row in zip(rewards, rows, strict=True) if reward is None])
+        return rewards
+
+    def _warn_of_unscored(self, rows: "Sequence[Sequence[tuple[Score, torch.Tensor]]]") -> None:
+        """Log why responses have no reward, each reason once, given their scores under each verifier."""
+        for reason in dict.fromkeys(score.reason for row in rows for score, _ in row):
             if reason is not None and reason not in self._logged_reasons:
                 self._logged_reasons.add(reason)
                 _log.warning("a response has no reward: %s (logged once)", reason)
-        return rewards
 
     def _token_values(
         self, verifier: "Verifier", prompts: Texts, texts: Sequence[str], ended: Sequence[bool]
