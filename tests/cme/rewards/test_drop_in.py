@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,39 +137,26 @@ def test_none_beside_a_second_reward_is_no_reward(
 
 
 @pytest.mark.parametrize(
-    ("name", "unscored"),
+    ("build", "unscored"),
     [
-        ("cme", [0, 1]),
-        ("reverse_kl", [0, 1]),
-        ("endorm", [0, 1]),
-        ("cme_rank", [0, 1]),
-        ("sequence_likelihood", [0, 1]),
-        ("reference_likelihood", [1, 2]),
-        ("token_entropy", [0, 1]),
-        ("self_certainty", [0, 1]),
-        ("ground_truth", [2]),
-        ("majority_vote", [2, 3]),
-        ("semantic_entropy", [0, 1, 2, 3]),
+        (CrossModelEntropy, [0, 1]),
+        (ReverseKL, [0, 1]),
+        (EndogenousReward, [0, 1]),
+        (lambda folder: CrossModelEntropyRank(folder, num_generations=4), [0, 1]),
+        (lambda _: SequenceLikelihood(), [0, 1]),
+        (lambda _: ReferenceLikelihood("number"), [1, 2]),
+        (lambda _: TokenEntropy(), [0, 1]),
+        (lambda _: SelfCertainty(), [0, 1]),
+        (lambda _: GroundTruth(None, "number"), [2]),
+        (lambda _: MajorityVote("number", 4, train_on=2), [2, 3]),
+        (lambda _: SemanticEntropy("boxed", 4), [0, 1, 2, 3]),
     ],
 )
 def test_every_reward_that_gives_none(
-    tiny_folder: Folder, tmp_path: Path, name: str, unscored: list[int]
+    tiny_folder: Folder, tmp_path: Path, build: Callable[[str], Reward], unscored: list[int]
 ) -> None:
     """The first completion is empty, the second longer than the context, and the third has no gold answer."""
-    folder = str(tiny_folder("llama"))
-    reward: Reward = {
-        "cme": lambda: CrossModelEntropy(folder),
-        "reverse_kl": lambda: ReverseKL(folder),
-        "endorm": lambda: EndogenousReward(folder),
-        "cme_rank": lambda: CrossModelEntropyRank(folder, num_generations=4),
-        "token_entropy": TokenEntropy,
-        "sequence_likelihood": SequenceLikelihood,
-        "reference_likelihood": lambda: ReferenceLikelihood("number"),
-        "self_certainty": SelfCertainty,
-        "ground_truth": lambda: GroundTruth(None, "number"),
-        "majority_vote": lambda: MajorityVote("number", 4, train_on=2),
-        "semantic_entropy": lambda: SemanticEntropy("boxed", 4),
-    }[name]()
+    reward = build(str(tiny_folder("llama")))
     trainer = script(tmp_path, tiny_folder("qwen"), [reward, other])
     reward.bind(trainer)
     texts = ["", "it is 7. " * 200, "it is 8.", "it is 9."]
@@ -177,7 +164,7 @@ def test_every_reward_that_gives_none(
     inputs = [{"prompt": TEXTS[0], "answer": answer} for answer in ("7", "7", None, "9")]
     direct = reward.values([TEXTS[0]] * 4, texts, ids, answer=["7", "7", None, "9"])
     assert all(value is None or math.isfinite(value) for value in direct)
-    if name in ("reference_likelihood", "ground_truth"):  # in a batch without a gold answer
+    if isinstance(reward, ReferenceLikelihood | GroundTruth):  # in a batch without a gold answer
         assert reward.values([TEXTS[0]] * 4, texts, ids, answer=[None] * 4) == [None] * 4
     values = trainer._calculate_rewards(inputs, [TEXTS[0]] * 4, texts, ids)
     assert [i for i, row in enumerate(values) if row.isnan().all()] == unscored
