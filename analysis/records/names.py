@@ -8,13 +8,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from itertools import combinations
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from analysis.records.grouping import group_by
-from cme.records import RunRecord
+from cme.records import RunRecord, SanityRecord
 
 SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
@@ -62,19 +62,6 @@ JUDGE_NAMES = {
     "wildbench_score": "WildBench (score)",
 }
 
-# Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer
-# records carry them from the schema of the configuration, which analysis must not import.
-NEUTRAL = (
-    *("family", "regime", "verifier", "experiment", "preset", "plan", "tracker", "fail_fast", "checkpoint"),
-    *("results_dir", "evaluation.batch_size", "evaluation.comparators", "scale.reference", "selection.keep"),
-    *("capabilities.batch_size", "scoring.batch_tokens", "reward.batch_tokens", "reward.device"),
-    *("trainer.vllm_mode", "trainer.vllm_server_base_url", "trainer.vllm_gpu_memory_utilization"),
-    *("trainer.vllm_tensor_parallel_size", "judge.base_url", "judge.api_key_variable"),
-    *("judge.usd_per_million_input", "judge.usd_per_million_output", "judge.max_calls", "judge.max_usd"),
-    *("judge.concurrency", "judge.timeout", "judge.retries"),
-)
-AFTER_TRAINING = ("judge.", "evaluation.", "scoring.", "selection.", "capabilities.", "data.eval_prompts")
-"""Fields, by their beginnings, that do not change the training itself."""
 ABSENT = "absent"
 WEIGHTS = ("reward.weights.",)
 GRANULARITY = {"sequence": "", "token": "dense"}
@@ -176,9 +163,10 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
     """
     names = {}
     for runs in group_by(records, lambda run: (run.scale, reward_or_label(run))).values():
-        several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in comparable_runs(runs))
-        fields = varied_fields(comparable_runs(runs, "verifier", "experiment"))
-        several_experiments = varied_fields(comparable_runs(runs, "verifier")) != fields
+        comparable = group_by(runs, attrgetter("family", "regime", "judge")).values()
+        several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in comparable)
+        fields = varied_fields(runs, "verifier", "experiment")
+        several_experiments = varied_fields(runs, "verifier") != fields
         for run in runs:
             settings = result_settings(run)
             details = [run.verifier if raw else verifier_name(run.verifier)] if several_verifiers else []
@@ -195,18 +183,33 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
     return names
 
 
+def varied_fields(runs: Iterable[RunRecord], *by: str) -> set[str]:
+    """Configuration fields whose value differs between runs of the same family, regime, judge and `by`."""
+    varied = set()
+    for peers in group_by(runs, attrgetter("family", "regime", "judge", *by)).values():
+        settings = [result_settings(run) for run in peers]
+        for field in set().union(*settings):
+            if len({values.get(field, ABSENT) for values in settings}) > 1:
+                varied.add(field)
+    return varied
+
+
 def training_names(records: Sequence[RunRecord]) -> dict[str, str]:
     """Name of each run's method by run id for training curves, which runs with different judges can share.
 
     It is that of `method_names`, which compares runs with one judge. Where runs with different judges were trained in
-    different ways, brackets hold their verifier if it differs, and their judge if they still differ.
+    different ways, brackets hold their verifier if it differs, and their judge if none of their trainings is the same.
     """
     names = method_names(records)
     for runs in group_by(records, lambda run: (run.scale, names[run.run_id])).values():
         places = group_by(runs, attrgetter("family", "regime")).values()
         several_verifiers = any(len(set(map(verifier_of, place))) > 1 for place in places)
         alike = group_by(runs, lambda run: (run.family, run.regime, verifier_of(run))).values()
-        several_trainings = any(not field.startswith(AFTER_TRAINING) for field in varied_fields(alike))
+        several_trainings = any(
+            all(one.history != other.history for one in of_one for other in of_other)
+            for peers in alike
+            for of_one, of_other in combinations(group_by(peers, attrgetter("judge")).values(), 2)
+        )
         for run in runs:
             details = [verifier_of(run)] if several_verifiers else []
             details += [f"judge: {judge_label(run.judge)}"] if several_trainings else []
@@ -241,42 +244,12 @@ def add_details(name: str, details: Sequence[str]) -> str:
     return f"{start}{', '.join(details)})"
 
 
-def comparable_runs(runs: Iterable[RunRecord], *more: str) -> list[list[RunRecord]]:
-    """The runs grouped by family, regime, judge and the further fields given."""
-    return list(group_by(runs, attrgetter("family", "regime", "judge", *more)).values())
-
-
-def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
-    """Configuration fields whose value differs within any of the groups."""
-    varied = set()
-    for group in groups:
-        settings = [result_settings(run) for run in group]
-        for field in set().union(*settings):
-            if len({values.get(field, ABSENT) for values in settings}) > 1:
-                varied.add(field)
-    return varied
-
-
-def result_settings(run: RunRecord) -> dict[str, str]:
-    """A run's configuration by dotted field, without seeds and without fields that do not affect results."""
+def result_settings(record: RunRecord | SanityRecord) -> dict[str, str]:
+    """A record's configuration by dotted field, without seeds and without fields that do not affect results."""
+    left_out = tuple(f"{path}." for path in ("seed", "reward.seed", *(record.neutral or ())))
     return {
-        field: value
-        for field, value in flatten_config(run.config)
-        if field not in ("seed", "reward.seed") and not is_neutral(field, run.neutral)
+        field: value for field, value in flatten_config(record.config) if not f"{field}.".startswith(left_out)
     }
-
-
-def is_neutral(field: str, recorded: Sequence[str] | None) -> bool:
-    """Whether a field of the configuration does not affect results, by what its record says in `neutral`."""
-    if recorded is not None:
-        return _is_covered(field, tuple(recorded))
-    # The judge of the checkpoint selection and the members of a panel have the fields of a single judge.
-    return _is_covered(re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field), NEUTRAL)
-
-
-@cache
-def _is_covered(field: str, paths: tuple[str, ...]) -> bool:
-    return any(f"{field}.".startswith(f"{path}.") for path in paths)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

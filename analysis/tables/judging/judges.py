@@ -3,7 +3,7 @@
 A sanity check has a judge compare a model's own responses with opponents that are no better.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.ceiling import EXACT_JUDGES
-from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
+from analysis.records.names import ABSENT, generator_name, judge_label, result_settings
 from analysis.stats.intervals import FEW_PROMPTS, Bools, Floats
 from analysis.stats.judges import first_position_share, half_scored, position_consistency
 from analysis.stats.win_rates import WinRate, win_rate
@@ -189,23 +189,19 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
     """The settings that affect verdicts for each judge of a record, including members and majority of a panel."""
-
-    def settings(node: Mapping[str, Any], path: str) -> dict[str, str]:
-        return {
-            f"judge.{field}": value
-            for field, value in flatten_config(node)
-            if not is_neutral(f"{path}.{field}", record.neutral)
+    settings = result_settings(record)
+    paths = {record.judge: "judge."}
+    if members := record.config.get("judge", {}).get("members"):
+        paths = {f"{record.judge}: {name}": f"judge.members.{name}." for name in members}
+        paths[f"{record.judge}: {MAJORITY}"] = "judge."
+    return {
+        judge: {
+            f"judge.{field.removeprefix(path)}": value
+            for field, value in settings.items()
+            if field.startswith(path)
         }
-
-    node = record.config.get("judge", {})
-    members = node.get("members", {})
-    if not members:
-        return {record.judge: settings(node, "judge")}
-    by_member = {
-        f"{record.judge}: {name}": settings(member, f"judge.members.{name}")
-        for name, member in members.items()
+        for judge, path in paths.items()
     }
-    return by_member | {f"{record.judge}: {MAJORITY}": settings(node, "judge")}
 
 
 def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
