@@ -67,7 +67,7 @@ def show_scale(
     The data set with most runs comes first, and the others are named in their titles and files. The notes name missing
     runs and missing data.
     """
-    runs, notes, total = [pool_builds(run) for run in records.of(plan)], [], len(plan.runs)
+    runs, notes, total = [pool_builds(run) for run in records.select_runs(plan)], [], len(plan.runs)
     if missing := total - len(runs):
         notes.append(f"Scale {plan.scale}: {missing} of the experiment's {total} runs have no record yet.")
     parts: list[Part] = []

@@ -104,7 +104,7 @@ def votes_table(view: Graded) -> Iterator[Table]:
         return
 
     def share(name: str, row: Row) -> str:
-        return Estimate.of(row, name).percent.text(1, "")
+        return Estimate.from_row(row, name).percent.text(1, "")
 
     yield build_table(
         name=file_name("votes", view.scale, view.data),
@@ -185,7 +185,7 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
 
     def ends(first: str, last: str) -> list[tuple[str, Estimate, Estimate]]:
         return [
-            (name, Estimate.of(row, first).percent, Estimate.of(row, last).percent)
+            (name, Estimate.from_row(row, first).percent, Estimate.from_row(row, last).percent)
             for name, row in rows.items()
         ]
 

@@ -120,7 +120,7 @@ class Outcome:
 
     def share(self, when: str) -> Estimate:
         """Pass@1 `before` or `after` training, in percent."""
-        return Estimate.of(self.shares, when).percent
+        return Estimate.from_row(self.shares, when).percent
 
     @property
     def row(self) -> dict[str, Any]:

@@ -62,8 +62,32 @@ class Frames:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """One row per run and evaluation prompt: the responses of the untrained model and of the policy."""
-        return pairs_frame(self.records)
+        """One row per run and evaluation prompt: both responses, with quality, fault and correctness where known."""
+
+        def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
+            unknown = [None] * len(run.pairs)
+            quality, grades, accuracy = true_quality(run), run.grades, run.accuracy
+            qualities = [quality.get(pair.prompt_id, (None, None)) for pair in run.pairs]
+            graded = [grades.start, grades.cut_start, grades.policy] if grades else None
+            columns: list[Iterable[Any]] = [
+                run.prompt_names.values(),
+                *([getattr(p, field) for p in run.pairs] for field in ("prompt", "reference", "answer")),
+                *(
+                    [getattr(getattr(p, side), field) for p in run.pairs]
+                    for field in GENERATION
+                    for side in SIDES
+                ),
+                [start for start, _ in qualities],
+                [grade.quality for grade in grades.cut_start] if grades else unknown,
+                [policy for _, policy in qualities],
+                *([[grade.fault for grade in side] for side in graded] if graded else [unknown] * 3),
+                *([accuracy.start, accuracy.policy] if accuracy else [unknown] * 2),
+            ]
+            return zip(*columns, strict=True)
+
+        types: dict[str, Any] = {c: float for c in PAIR if c.endswith(("tokens", "surprisal", "quality"))}
+        types |= {c: "boolean" for c in PAIR if c.endswith(("finished", "correct"))}
+        return _collect(self.records, PAIR, rows, types)
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -79,35 +103,6 @@ class Frames:
 def frames(records: Records | Sequence[RunRecord]) -> Frames:
     """The runs, pairs, verdicts and training histories of records as tidy pandas frames."""
     return Frames(records.runs if isinstance(records, Records) else records)
-
-
-def pairs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per run and evaluation prompt: both responses, with quality, fault and correctness where known."""
-
-    def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
-        unknown = [None] * len(run.pairs)
-        quality, grades, accuracy = true_quality(run), run.grades, run.accuracy
-        qualities = [quality.get(pair.prompt_id, (None, None)) for pair in run.pairs]
-        graded = [grades.start, grades.cut_start, grades.policy] if grades else None
-        columns: list[Iterable[Any]] = [
-            run.prompt_names.values(),
-            *([getattr(p, field) for p in run.pairs] for field in ("prompt", "reference", "answer")),
-            *(
-                [getattr(getattr(p, side), field) for p in run.pairs]
-                for field in GENERATION
-                for side in SIDES
-            ),
-            [start for start, _ in qualities],
-            [grade.quality for grade in grades.cut_start] if grades else unknown,
-            [policy for _, policy in qualities],
-            *([[grade.fault for grade in side] for side in graded] if graded else [unknown] * 3),
-            *([accuracy.start, accuracy.policy] if accuracy else [unknown] * 2),
-        ]
-        return zip(*columns, strict=True)
-
-    types: dict[str, Any] = {c: float for c in PAIR if c.endswith(("tokens", "surprisal", "quality"))}
-    types |= {c: "boolean" for c in PAIR if c.endswith(("finished", "correct"))}
-    return _collect(records, PAIR, rows, types)
 
 
 def verdicts_frame(records: Sequence[RunRecord], by_order: bool = False) -> pd.DataFrame:
@@ -187,8 +182,6 @@ def _collect(
     labels: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The rows of all records, each behind the identity of its run; a column without a type is text.
-
-    `labels` gives the runs' methods by run id, by default `method_names`.
 
     Text is of type object, since a model can emit half a surrogate pair, which Arrow's strings cannot hold.
     """

@@ -1,7 +1,6 @@
 """Published figures: CSV files at the paper's scale, each with a source in `sources.csv`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,22 +10,16 @@ FOLDER = shipped.PUBLISHED
 SOURCES = "sources.csv"
 
 
-def read_published(name: str, folder: Path = FOLDER) -> pd.DataFrame:
+def read_published(name: str) -> pd.DataFrame:
     """The published file of that name. Raises ValueError that names it if it has no source."""
-    if name in unsourced(folder):
-        raise ValueError(f"{folder / name} has no source; add a row with one to {SOURCES}")
-    return pd.read_csv(folder / name)
+    if name not in sources_of():
+        raise ValueError(f"{FOLDER / name} has no source; add a row with one to {SOURCES}")
+    return pd.read_csv(FOLDER / name)
 
 
-def unsourced(folder: Path = FOLDER) -> list[str]:
-    """The CSV files of the folder for which `sources.csv` names no source."""
-    sources = sources_of(folder)
-    return [path.name for path in sorted(folder.glob("*.csv")) if path.name not in {SOURCES, *sources}]
-
-
-def sources_of(folder: Path = FOLDER) -> dict[str, str]:
+def sources_of() -> dict[str, str]:
     """The source of each published file."""
-    frame = pd.read_csv(folder / SOURCES, dtype=str, keep_default_na=False)
+    frame = pd.read_csv(FOLDER / SOURCES, dtype=str, keep_default_na=False)
     return {row["file"]: row["source"] for row in frame.to_dict("records") if row["source"].strip()}
 
 

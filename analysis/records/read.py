@@ -11,7 +11,6 @@ from analysis.records.builds import pool_builds
 from analysis.records.names import REGIMES, REWARDS, SCALES, flatten_config, order_key, result_settings
 from cme.records import (
     ExperimentRecord,
-    Pair,
     RewardProbeRecord,
     RunRecord,
     SanityRecord,
@@ -22,7 +21,6 @@ from cme.records import (
 )
 
 R = TypeVar("R", RunRecord, RewardProbeRecord, SanityRecord, SeparationRecord)
-H = TypeVar("H", bound=Hashable)
 
 OVERVIEW = "main_table"
 """The experiment whose runs are in the overview tables; the runs of others are in the sections of their experiments."""
@@ -38,7 +36,7 @@ class Records:
     experiments: list[ExperimentRecord]
     separation: list[SeparationRecord] = field(default_factory=list)
 
-    def of(self, experiment: ExperimentRecord) -> list[RunRecord]:
+    def select_runs(self, experiment: ExperimentRecord) -> list[RunRecord]:
         """The runs of an experiment that have a record, in the order of the tables."""
         named = set(experiment.runs)
         return [run for run in self.runs if run.run_id in named]
@@ -83,7 +81,7 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
         further = [judge.verdicts for judge in record.further_judges or []]
         selected = record.selected.verdicts or [] if record.selected else []
         for verdicts in (record.verdicts, *further, selected):
-            check_pairs([], verdicts, path)
+            refuse_repeated(verdicts, path)
     refuse_equals(list(read.values()))
     later = attrgetter("verifier", "judge", "seed", "run_id")
     return sorted(read.values(), key=lambda r: (*_place_key(r), order_key(r.reward, REWARDS), *later(r)))
@@ -102,8 +100,8 @@ def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_runs`."""
     read = _read_each(directories, "sanity.json", SanityRecord, lambda record: record.sanity_id)
     for path, record in read.items():
-        for opponent, verdicts in record.verdicts.items():
-            check_pairs(record.pairs.get(opponent, []), verdicts, path)
+        for verdicts in record.verdicts.values():
+            refuse_repeated(verdicts, path)
     return sorted(
         read.values(), key=lambda r: (order_key(r.scale, SCALES), r.judge, *_place_key(r), r.sanity_id)
     )
@@ -125,17 +123,16 @@ def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
 
 
 def _read_each(
-    directories: Iterable[Path], name: str, kind: type[R], identity: Callable[[R], str]
+    directories: Iterable[Path], name: str, kind: type[R], identify: Callable[[R], str]
 ) -> dict[Path, R]:
     """Every record of a kind by its file. Raises ValueError for two records with the same identity."""
     records: dict[Path, R] = {}
     sources: dict[str, Path] = {}
     for path in record_files(directories, name):
-        record = read_record(path, kind)
-        known = sources.setdefault(identity(record), path)
+        record = records[path] = read_record(path, kind)
+        known = sources.setdefault(identify(record), path)
         if known != path:
-            raise ValueError(f"{path} records {identity(record)} again; it is already in {known}")
-        records[path] = record
+            raise ValueError(f"{path} records {identify(record)} again; it is already in {known}")
     return records
 
 
@@ -143,23 +140,15 @@ def _place_key(record: RunRecord | RewardProbeRecord | SanityRecord | Separation
     return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
 
 
-def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) -> None:
-    """Raise ValueError that names the file for two pairs of one prompt or two verdicts of one judge in one order."""
-    if twice := find_repeated(pair.prompt_id for pair in pairs):
-        raise ValueError(
-            f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; each pair needs its own"
-        )
-    if again := find_repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
-        prompt_id, policy_first, judge = again[0]
-        raise ValueError(
-            f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
-            f"policy_first={policy_first}; keep one of them"
-        )
-
-
-def find_repeated(keys: Iterable[H]) -> list[H]:
-    """The keys that occur more than once."""
-    return [key for key, count in Counter(keys).items() if count > 1]
+def refuse_repeated(verdicts: Sequence[Verdict], path: Path) -> None:
+    """Raise ValueError that names the file for two verdicts of one judge on one prompt in one order."""
+    counts = Counter((v.prompt_id, v.policy_first, v.judge) for v in verdicts)
+    for (prompt_id, policy_first, judge), count in counts.items():
+        if count > 1:
+            raise ValueError(
+                f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
+                f"policy_first={policy_first}; keep one of them"
+            )
 
 
 def refuse_equals(records: Sequence[RunRecord]) -> None:

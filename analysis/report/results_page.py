@@ -45,7 +45,7 @@ def experiment_lines(records: Records, out: Path) -> Iterator[str]:
     """One line per experiment and scale: its title, its runs and the files with its tables by data set."""
     for name, experiment in EXPERIMENTS.items():
         for plan in (plan for plan in records.experiments if plan.name == name):
-            runs, stem = records.of(plan), f"{slug(plan.scale)}-{slug(name)}"
+            runs, stem = records.select_runs(plan), f"{slug(plan.scale)}-{slug(name)}"
             files = {"tables": stem} | {
                 f"tables on {plain_name(run.data)}": f"{stem}-{slug(run.data)}" for run in runs
             }

@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
     hi: float = nan
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
+    def from_row(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
         """The estimate in the columns `name`, `name_lo` and `name_hi` of a row."""
         return cls(row[name], row[f"{name}_lo"], row[f"{name}_hi"])
 
