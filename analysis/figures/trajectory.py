@@ -13,9 +13,8 @@ from analysis.records.names import judge_label
 from analysis.tables.render import slug
 from analysis.tables.training.trajectory import (
     MEASURES,
-    checkpoint_measures,
     collapse_of,
-    start_measures,
+    pool_checkpoints,
     trajectory_frame,
 )
 from cme.records import RunRecord
@@ -84,8 +83,6 @@ def draw_trajectory(
 def pooled_measures(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A cell's measures by step with pooled runs, at the steps that all runs have; step 0 is the start."""
     paths = [record.trajectory for record in records if record.trajectory is not None]
-    checkpoints = [{m.step: (path, m) for m in path.checkpoints} for path in paths]
-    rows = {0: start_measures(paths)}
-    for step in sorted(set.intersection(*map(set, checkpoints))):
-        rows[step] = checkpoint_measures([by_step[step] for by_step in checkpoints])
+    shared = set.intersection(*({checkpoint.step for checkpoint in path.checkpoints} for path in paths))
+    rows = {step: pool_checkpoints(paths, step) for step in (0, *sorted(shared))}
     return pd.DataFrame.from_dict(rows, orient="index")

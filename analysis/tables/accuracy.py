@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.builds import pool_builds
-from analysis.records.frames import group_runs, pairs_frame
+from analysis.records.frames import Frames, group_runs
 from analysis.records.grouping import group_by
 from analysis.records.names import family_name, plain_name, regime_name
 from analysis.stats.contrasts import paired_change
@@ -51,7 +51,7 @@ def answered_pairs(runs: Sequence[RunRecord], policy: str = "final") -> pd.DataF
         if policy == "selected" and run.accuracy.selected is not None:  # None: the final policy was selected
             run = replace(run, accuracy=replace(run.accuracy, policy=run.accuracy.selected))
         chosen.append(run)
-    return pairs_frame(chosen).dropna(subset=["answer"]).astype(dict.fromkeys(SIDES, float))
+    return Frames(chosen).pairs.dropna(subset=["answer"]).astype(dict.fromkeys(SIDES, float))
 
 
 def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
@@ -75,10 +75,7 @@ def accuracy_cells(records: Sequence[RunRecord]) -> dict[tuple[str, ...], list[R
 def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per cell and policy (`final`, and `selected` if a checkpoint was): pass@1 before and after training.
 
-    Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts that keep the
-    seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
-    bounds the change over seeds and prompts together; NaN below MIN_SEEDS. `floored`: the seeds' part of it is at its
-    floor, as in `seeds.Component`. `seed_after`: pass@1 after training by seed, as text.
+    Shares in 0..1 of the prompts graded on both sides, over all seeds; docs/csv-columns.md explains the columns.
     """
     rows = []
     for key, runs in accuracy_cells(records).items():
@@ -100,10 +97,13 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 ("change", difference_with_interval(change)),
             ):
                 row |= Estimate(value, *((lo, hi) if prompts > 1 else UNDEFINED)).columns(name)
-            row["seed_after"] = " ".join(map(str, after.sums.sum(axis=0) / after.counts.sum(axis=0)))
-            row["across_seeds_lo"] = across_seeds.across_seeds_lo / 100
-            row["across_seeds_hi"] = across_seeds.across_seeds_hi / 100
-            rows.append(row | {"floored": across_seeds.floored})
+            rows.append(
+                row
+                | {"seed_after": " ".join(map(str, after.sums.sum(axis=0) / after.counts.sum(axis=0)))}
+                | {"across_seeds_lo": across_seeds.across_seeds_lo / 100}
+                | {"across_seeds_hi": across_seeds.across_seeds_hi / 100}
+                | {"floored": across_seeds.floored}
+            )
     return pd.DataFrame(rows)
 
 
@@ -112,20 +112,17 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
     frame = accuracy_frame(records)
 
     def share(row: dict[str, Any], side: str) -> str:
-        if row["prompts"] < 2:
-            return "n/a"
-        return format_estimate(*(100 * row[f"{side}{end}"] for end in ("", "_lo", "_hi")))
+        return format_estimate(*Estimate.from_row(row, side).percent) if row["prompts"] > 1 else "n/a"
 
     def change(row: dict[str, Any]) -> Entry:
-        lo, hi = row["change_lo"], row["change_hi"]
-        text = f"{100 * row['change']:+.1f} {format_interval(100 * lo, 100 * hi, sign='+')}"
-        bold = interval_excludes(lo, hi, 0, row["prompts"], decimals=3)
+        value, lo, hi = Estimate.from_row(row, "change").percent
+        bold = interval_excludes(lo, hi, 0, row["prompts"], decimals=1)
+        text = f"{value:+.1f} {format_interval(lo, hi, sign='+')}"
         return Entry(text if row["prompts"] > 1 else "n/a", bold)
 
     def across_seeds(row: dict[str, Any]) -> Entry:
-        lo, hi = row["across_seeds_lo"], row["across_seeds_hi"]
-        bold = interval_excludes(lo, hi, 0, row["prompts"], decimals=3)
-        return Entry(format_interval(100 * lo, 100 * hi), bold)
+        lo, hi = 100 * row["across_seeds_lo"], 100 * row["across_seeds_hi"]
+        return Entry(format_interval(lo, hi), interval_excludes(lo, hi, 0, row["prompts"], decimals=1))
 
     notes = [
         "Pass@1 of one greedy response per prompt, in percent, of the untrained model and the trained policy on the "
@@ -157,11 +154,10 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
 
 
 def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per cell, task and metric: before and after training with standard errors, and the change.
+    """One row per cell, task and metric: before and after training with standard errors, and the paired change.
 
-    `after` is the mean over seeds, with a standard error only for a single seed. `change` is paired by item, with a
-    95 % interval bootstrapped over items that keeps all seeds of an item together; NaN for a metric that is not a mean
-    over items.
+    `after` is the mean over seeds. The interval of the change is bootstrapped over items and keeps all seeds of an item
+    together; NaN for a metric that is not a mean over items.
     """
     cells: dict[tuple[str, ...], list[Capability]] = {}
     for key, runs in group_runs(records, CELL).items():

@@ -129,6 +129,7 @@ def cell_of(
     )
     _, policy_first, pairs, _ = order_columns(alone)
     first_shown, consistent = position_bias(alone)
+    named = [(run, f"seed {seed_names([run.seed])}") for run in runs]
     return Cell(
         **identity,
         runs=run_ids,
@@ -147,19 +148,15 @@ def cell_of(
         tally=tally(counted, prompts, seeds),
         controls=Controls(runs, identity["judge"]),
         stopped=tuple(
-            f"seed {seed_names([run.seed])} stopped after step {run.last_step}: {run.stopped}"
-            for run in runs
+            f"{seed} stopped after step {run.last_step}: {run.stopped}"
+            for run, seed in named
             if run.stopped is not None
         ),
-        untrained=tuple(
-            f"seed {seed_names([run.seed])}: {reason}"
-            for run in runs
-            if (reason := untrained_reason(run)) is not None
-        ),
+        untrained=tuple(f"{seed}: {reason}" for run, seed in named if (reason := untrained_reason(run))),
         collapsed=tuple(
-            f"warning: seed {seed_names([run.seed])} gives {count} of {len(run.pairs)} prompts the same response"
-            for run in runs
-            if (count := collapsed_prompts(run)) is not None
+            f"warning: {seed} gives {count} of {len(run.pairs)} prompts the same response"
+            for run, seed in named
+            if (count := collapsed_prompts(run))
         ),
     )
 

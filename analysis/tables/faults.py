@@ -38,10 +38,8 @@ UNTRAINED, CUT = "Untrained model", "Cut start"
 def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per cell and measure, and the same over all families: the mean of each side and the paired change.
 
-    `topic` and `measure` are `fault` and its name (share of responses in percent), `kind` and its name (mean quality, 0
-    to 1), or `facts` and a group of FACTS (share of requested facts that are right, in percent). `difference` is that
-    of the policy from the untrained model with the 95 % interval `lo`, `hi` over `prompts`; `values` counts responses
-    or facts.
+    Faults and facts are shares in percent, kinds of task mean qualities (0 to 1); docs/csv-columns.md explains the
+    columns.
     """
     observed = observations(runs)
     pooled = observed.assign(family=ALL) if observed["family"].nunique() > 1 else observed.iloc[:0]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import isnan
 
 from analysis.records.builds import pool_builds
@@ -29,14 +28,6 @@ FEW_DECIDED = 10
 MAX_UNSCORED = 50
 """Largest percentage of unscored verdicts with which the others stand for all."""
 FAILED = "the judge fails its sanity check"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The finding on one method; the sentence `text` follows the name `method`."""
-
-    method: str
-    text: str
 
 
 def summarize(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -> str:
@@ -78,53 +69,47 @@ def summary_line(cell: Cell) -> str:
 
 def limits(cells: Sequence[Cell]) -> list[str]:
     """What limits the trust in some cells: runs that ended early, trained nothing or collapsed, and their judge."""
-    if len(cells) == 1:
-        runs = [*cells[0].stopped, *cells[0].untrained, *cells[0].collapsed]
-    else:
-        untrained = [cell for cell in cells if cell.untrained]
-        collapsed = [cell for cell in cells if cell.collapsed]
+    several = len(cells) > 1
+    if several:
+        untrained, collapsed = ([c for c in cells if c.untrained], [c for c in cells if c.collapsed])
         methods = ", ".join(dict.fromkeys(cell.method for cell in collapsed))
-        texts = {
-            "have a run whose two sides are the untrained model": untrained,
-            f"have a run that gives most prompts the same response ({methods})": collapsed,
-        }
-        runs = [
-            f"warning: {len(of_kind)} of {len(cells)} cells {text}"
-            for text, of_kind in texts.items()
+        found = [
+            f"warning: {len(of_kind)} of {len(cells)} cells have a run {text}"
+            for text, of_kind in (
+                ("whose two sides are the untrained model", untrained),
+                (f"that gives most prompts the same response ({methods})", collapsed),
+            )
             if of_kind
         ]
-    return [*runs, *judge_warnings(cells), *caveats(cells)]
+    else:
+        found = [*cells[0].stopped, *cells[0].untrained, *cells[0].collapsed]
+    found += [
+        f"warning: the judge {text}" + f" in {len(of_kind)} of {len(cells)} cells" * several
+        for text, of_kind in judge_faults(cells).items()
+        if of_kind
+    ]
+    standings = {cell.standing for cell in cells}
+    if "fails" in standings:
+        found.append(f"no verdict: {FAILED}")
+    if "unchecked" in standings:
+        found.append("judge not validated: no passing sanity check of it is known")
+    return [*found, *dict.fromkeys(text for cell in cells for text in cell.overlaps)]
 
 
-def judge_warnings(cells: Sequence[Cell]) -> list[str]:
-    """What is wrong with verdicts that are as if the judge had not read the responses, and in how many of the cells."""
+def judge_faults(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells whose verdicts are as if the judge had not read the responses, by what it did."""
     swayed = [c for c in cells if c.consistent < MIN_CONSISTENCY and not c.combined]
     one_sided = [c for c in cells if c not in swayed and is_one_sided(c)]
     silent = [c for c in cells if 100 * c.win.unscored > MAX_UNSCORED * c.win.verdicts]
-    equal = [c for c in cells if c.outcomes[1] and not c.outcomes[0] + c.outcomes[2]]
     alike, first = percentages(c.consistent for c in swayed), percentages(c.first_shown for c in swayed)
-    found = [
-        (
-            swayed,
-            f"gave only {alike} % of pairs the same verdict in both orders (below {MIN_CONSISTENCY} %), and preferred "
-            f"the response shown first in {first} % of decided verdicts",
-        ),
-        (
-            one_sided,
-            f"preferred the response shown first in {percentages(c.first_shown for c in one_sided)} % of decided "
-            "verdicts",
-        ),
-        (
-            silent,
-            f"gave no verdict in {percentages(100 * c.win.unscored / c.win.verdicts for c in silent)} % of cases",
-        ),
-        (equal, "called every pair a tie"),
-    ]
-    return [
-        f"warning: the judge {text}" + f" in {len(of_kind)} of {len(cells)} cells" * (len(cells) > 1)
-        for of_kind, text in found
-        if of_kind
-    ]
+    return {
+        f"gave only {alike} % of pairs the same verdict in both orders (below {MIN_CONSISTENCY} %), and preferred "
+        f"the response shown first in {first} % of decided verdicts": swayed,
+        f"preferred the response shown first in {percentages(c.first_shown for c in one_sided)} % of decided "
+        "verdicts": one_sided,
+        f"gave no verdict in {percentages(100 * c.win.unscored / c.win.verdicts for c in silent)} % of cases": silent,
+        "called every pair a tie": [c for c in cells if c.outcomes[1] and not c.outcomes[0] + c.outcomes[2]],
+    }
 
 
 def is_one_sided(cell: Cell) -> bool:
@@ -138,20 +123,6 @@ def percentages(values: Iterable[float]) -> str:
     """Percentages as their range; one number where all are alike."""
     ordered = sorted(values)
     return " to ".join(dict.fromkeys(format_percent(value) for value in (*ordered[:1], *ordered[-1:])))
-
-
-def caveats(cells: Sequence[Cell]) -> list[str]:
-    """What limits the trust in the judge of some cells: its sanity check, and its family if it is the verifier's."""
-    standings = {cell.standing for cell in cells}
-    return [
-        *([f"no verdict: {FAILED}"] if "fails" in standings else []),
-        *(
-            ["judge not validated: no passing sanity check of it is known"]
-            if "unchecked" in standings
-            else []
-        ),
-        *dict.fromkeys(text for cell in cells for text in cell.overlaps),
-    ]
 
 
 def headline(cells: Sequence[Cell]) -> str:
@@ -180,13 +151,13 @@ def headline(cells: Sequence[Cell]) -> str:
     return "; ".join([text, *controls, *limits(cells)]) + "."
 
 
-def build_findings(cells: Sequence[Cell]) -> list[Finding]:
-    """One finding per method of the cells of one scale and judge, in the order of the tables."""
+def build_findings(cells: Sequence[Cell]) -> dict[str, str]:
+    """What follows the name of each method of one scale and judge in a sentence, in the order of the tables."""
     by_method = group_by(sorted(cells, key=method_key), lambda cell: cell.method)
-    return [
-        Finding(method, one_cell(group[0]) if len(group) == 1 else several_cells(group))
+    return {
+        method: one_cell(group[0]) if len(group) == 1 else several_cells(group)
         for method, group in by_method.items()
-    ]
+    }
 
 
 def one_cell(cell: Cell) -> str:

@@ -97,24 +97,28 @@ def least_width(entry: Entry) -> float:
 
 def to_latex(table: Table, label: str) -> str:
     """The table as a float or, if it is longer than a page, as a table that breaks across pages; notes come below."""
-    columns = [[row[i] for row in _rows(table)] for i in range(len(table.header))]
-    least = [
-        max(map(least_width, [Entry(head), *column])) + SLACK
-        for head, column in zip(table.header, columns, strict=True)
-    ]
+    rows = [[Entry(head) for head in table.header], *(row for group in table.groups for row in group)]
+    columns = list(zip(*rows, strict=True))
+    least = [max(map(least_width, column)) + SLACK for column in columns]
     natural = [
-        max(low, *(entry_width(entry) + SLACK for entry in column), 0.0)
+        max([low, *(entry_width(entry) + SLACK for entry in column[1:])])
         for low, column in zip(least, columns, strict=True)
     ]
-    parts = [(part, column_widths(part, least, natural)) for part in split_columns(table, least, natural)]
-    lines = sum(_lines(table, part, widths) for part, widths in parts)
+    split = split_columns(count_keys(columns), least, natural)
+    parts = [(part, column_widths(part, least, natural)) for part in split]
+
+    def height(row: Row, part: Sequence[int], widths: Sequence[float]) -> int:
+        """About how many lines of type a row takes."""
+        return max(ceil(entry_width(row[c]) / width) for c, width in zip(part, widths, strict=True)) or 1
+
+    lines = sum(2 + sum(height(row, *part) for row in rows) for part in parts)
     lines += sum(ceil(text_width(note) / WIDTH) for note in table.notes)
     caption = rf"\caption{{{escape_latex(table.title)}}}\label{{{label}}}"
     notes = "\n".join(rf"\par {escape_latex(note)}" for note in table.notes)
     notes = rf"{{\footnotesize\raggedright {notes}\par}}" if notes else ""
     setting = r"\small\setlength{\tabcolsep}{4pt}"
     if lines <= MOST_LINES:
-        body = "\n\\par\\medskip\n".join(_block(table, part, widths) for part, widths in parts)
+        body = "\n\\par\\medskip\n".join(_block(table, *part) for part in parts)
         start, end = [r"\begin{table}[t]", r"\centering"], [r"\par\smallskip", notes, r"\end{table}", ""]
         return "\n".join([*start, setting, caption, body, *end])
     captions = [caption, *[""] * (len(parts) - 1)]
@@ -140,26 +144,23 @@ def _block(table: Table, part: Sequence[int], widths: Sequence[float], caption: 
     return "\n".join([rf"\begin{{{kind}}}{{{types}}}", *lines, rf"\end{{{kind}}}"])
 
 
-def _rows(table: Table) -> list[Row]:
-    return [row for group in table.groups for row in group]
-
-
-def count_keys(table: Table) -> int:
+def count_keys(columns: Sequence[Sequence[Entry]]) -> int:
     """The number of leading columns that name a row: those without a number at the start of an entry."""
-    for number in range(min(MOST_KEYS, len(table.header) - 1)):
-        if any(re.match(r"[+-]?\d|\[", row[number].text) for row in _rows(table)):
+    most = min(MOST_KEYS, len(columns) - 1)
+    for number, column in enumerate(columns[:most]):
+        if any(re.match(r"[+-]?\d|\[", entry.text) for entry in column[1:]):
             return max(1, number)
-    return min(MOST_KEYS, len(table.header) - 1)
+    return most
 
 
-def split_columns(table: Table, least: Sequence[float], natural: Sequence[float]) -> list[list[int]]:
-    """The columns of each part, so that each part fits; the columns that name a row are in every part."""
+def split_columns(number: int, least: Sequence[float], natural: Sequence[float]) -> list[list[int]]:
+    """The columns of each part, so that each part fits; the first `number` columns, which name a row, are in each."""
     wanted = [max(low, 0.6 * wide) for low, wide in zip(least, natural, strict=True)]
-    keys = list(range(count_keys(table)))
+    keys = list(range(number))
     while len(keys) > 1 and sum(wanted[key] + GAP for key in keys) > WIDTH / 2:
         keys.pop()
     parts = [list(keys)]
-    for column in range(len(keys), len(table.header)):
+    for column in range(len(keys), len(least)):
         full = sum(wanted[c] + GAP for c in [*parts[-1], column]) - GAP > WIDTH
         if full and len(parts[-1]) > len(keys):
             parts.append(list(keys))
@@ -175,15 +176,6 @@ def column_widths(part: Sequence[int], least: Sequence[float], natural: Sequence
     widths = [least[c] + share * (natural[c] - least[c]) for c in part]
     excess = sum(widths) / room
     return [width / excess for width in widths] if excess > 1 else widths
-
-
-def _lines(table: Table, part: Sequence[int], widths: Sequence[float]) -> int:
-    """About how many lines of type a part takes."""
-
-    def height(row: Sequence[Entry]) -> int:
-        return max(ceil(entry_width(row[c]) / width) for c, width in zip(part, widths, strict=True)) or 1
-
-    return 2 + sum(map(height, [[Entry(name) for name in table.header], *_rows(table)]))
 
 
 def latex_row(row: Row) -> str:

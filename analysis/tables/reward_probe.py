@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import isnan
-from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from analysis.records.names import add_details, display_name, plain_name
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
 from analysis.stats.win_rates import known_mean
-from analysis.tables.render import Entry, Table, format_estimate, slug
+from analysis.tables.render import Entry, Estimate, Table, format_estimate, pick, slug
 from cme.records import RewardProbeRecord
 
 BEST = "right"
@@ -30,11 +29,6 @@ VARIANTS = {
     "whole, penalty 5": "whole response, penalty 5",
 }
 """Display names of variants, as in the names of the rewards; the others are shown as they are."""
-FRAME = (
-    *("probe_id", "scale", "family", "regime", "verifier", "seed", "data", "line", "grade"),
-    *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
-)
-IDENTITY = attrgetter(*FRAME[:7])
 
 
 def ranks(values: Floats) -> Floats:
@@ -63,35 +57,35 @@ def reward_probe_frame(records: Sequence[RewardProbeRecord]) -> pd.DataFrame:
     rows = []
     for record in records:
         prompts = np.array(record.prompts, dtype=object)
-        identity = dict(zip(FRAME, IDENTITY(record), strict=False))
         for line, by_grade in record.values.items():
             values = np.array(list(by_grade.values()), dtype=float).T  # (P, G), None as NaN
             first = 100 * first_share(values, list(by_grade).index(BEST))
-            lo, hi = clustered_interval(first, prompts)
+            right_first = Estimate(known_mean(first), *clustered_interval(first, prompts))
             for grade, rank, value in zip(by_grade, ranks(values).T, values.T, strict=True):
                 rows.append(
-                    identity
+                    pick(record, "probe_id scale family regime verifier seed data")
                     | {"line": line, "grade": grade, "mean_rank": known_mean(rank)}
                     | {"unscored": float(np.isnan(value).mean()), "prompts": len(prompts)}
-                    | {"right_first": known_mean(first), "right_first_lo": lo, "right_first_hi": hi}
+                    | right_first.columns("right_first")
                 )
-    return pd.DataFrame(rows, columns=list(FRAME))
+    return pd.DataFrame(rows)
 
 
 def reward_probe_table(record: RewardProbeRecord) -> Table:
     """Lines in rows, grades in columns: mean ranks, and how often the right answer is first."""
     frame = reward_probe_frame([record])
-    groups: dict[bool, list[list[Entry]]] = {True: [], False: []}
-    for line, rows in frame.groupby("line", sort=False):
-        best = rows["mean_rank"].min()
-        entries = [
-            Entry(rank_text(rank, unscored), bold=rank == best)
-            for rank, unscored in rows[["mean_rank", "unscored"]].itertuples(index=False)
-        ]
-        groups[is_cme(str(line))].append([Entry(line_label(str(line))), *entries, Entry(first_text(rows))])
     grades = list(dict.fromkeys(frame["grade"]))
-    for line in record.not_probed:
-        groups[is_cme(line)].append([Entry(line_label(line)), *[Entry("-")] * (len(grades) + 1)])
+    rows: dict[str, list[Entry]] = {}
+    for line, of_line in frame.groupby("line", sort=False):
+        best = of_line["mean_rank"].min()
+        ranked = of_line[["mean_rank", "unscored"]].itertuples(index=False)
+        entries = [Entry(rank_text(rank, unscored), bold=rank == best) for rank, unscored in ranked]
+        rows[str(line)] = [*entries, Entry(first_text(of_line))]
+    rows |= {line: [Entry("-")] * (len(grades) + 1) for line in record.not_probed}
+    groups = [
+        [[Entry(line_label(line)), *entries] for line, entries in rows.items() if is_cme(line) is of_cme]
+        for of_cme in (True, False)
+    ]
     notes = [
         f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
         f"{len(record.prompts)} prompts. Ties share their mean rank. Bold: the best of the row.",
@@ -110,22 +104,22 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
         name=f"reward-probe-{slug(record.probe_id.removeprefix('probe-'))}",
         title=f"Mean rank of graded answers, scale: {record.scale}, {probed_models(record)}",
         header=["reward", *grades, "right first (%)"],
-        groups=[rows for rows in groups.values() if rows],
+        groups=[group for group in groups if group],
         notes=notes,
     )
 
 
 def rank_text(rank: float, unscored: float) -> str:
     """A mean rank with the share of unscored answers, such as `2.4`, `2.4 (- 10 %)` or `- (100 %)`."""
+    share = f"{100 * unscored:.0f} %"
     if isnan(rank):
-        return f"- ({unscored:.0%})".replace("%", " %")
-    return f"{rank:.1f} (- {unscored:.0%})".replace("%", " %") if unscored else f"{rank:.1f}"
+        return f"- ({share})"
+    return f"{rank:.1f} (- {share})" if unscored else f"{rank:.1f}"
 
 
 def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
     """Percentage of prompts whose right answer is first under a line, such as 58.3 [45.0, 71.7]."""
-    row = line.iloc[0]
-    return format_estimate(row["right_first"], row["right_first_lo"], row["right_first_hi"], decimals)
+    return format_estimate(*Estimate.from_row(line.iloc[0].to_dict(), "right_first"), decimals)
 
 
 def probed_models(record: RewardProbeRecord) -> str:

@@ -24,7 +24,6 @@ from analysis.tables.published_separation import LENGTH, SIGNALS, SOURCE, publis
 from analysis.tables.render import Entry, Table, format_estimate, group_rows, pick, slug
 from cme.records import SeparationRecord
 
-IDENTITY = "separation_id scale data family regime verifier build seed"
 AUROC_NOTE = (
     "AUROC: the probability that a wrong response has a higher value than a right one, ties counting half; 0.5 is "
     "chance, and below it wrong responses have the lower values. Perplexity ranks as cross-entropy does. Pooled: any "
@@ -63,8 +62,7 @@ class Separation:
     @cached_property
     def correct(self) -> Bools:
         """Whether each response is right."""
-        every = np.array([c is True for c in self.record.correct], dtype=bool)
-        return every[self.counted]
+        return np.array([c is True for c in self.record.correct], dtype=bool)[self.counted]
 
     @cached_property
     def prompts(self) -> NDArray[np.object_]:
@@ -131,9 +129,8 @@ def separation_frame(separations: Sequence[Separation]) -> pd.DataFrame:
                 pd.Series(each.values[signal][known & (each.correct == c)]) for c in (True, False)
             )
             rows.append(
-                pick(each.record, IDENTITY)
-                | {"signal": signal, "accuracy": each.accuracy}
-                | {"auroc": pooled.value}
+                pick(each.record, "separation_id scale data family regime verifier build seed")
+                | {"signal": signal, "accuracy": each.accuracy, "auroc": pooled.value}
                 | pick(pooled, "lo hi prompts")
                 | {"within": within.value}
                 | pick(within, "lo hi", "within_")
@@ -171,21 +168,28 @@ def signal_table(separations: Sequence[Separation]) -> Table:
             place = [name, verifier_name(each.record.verifier), f"{each.accuracy:.3f}", signal_label(signal)]
             span = "{:.3f} to {:.3f}".format(*published.loc[signal]) if signal in published.index else "-"
             rows.append([*place, *map(auroc_entry, estimates), *means, span])
-    record = separations[0].record
+    notes = [
+        AUROC_NOTE,
+        *count_notes(separations),
+        "In brackets 95 % CIs over prompts, the responses to a prompt kept together; a pooled AUROC close to 1 depends "
+        "on the few prompts with a pair in the wrong order. Bold: excludes 0.5, on "
+        f"{FEW_PROMPTS} prompts or more; °: fewer prompts; [n/a]: fewer than {MIN_PROMPTS}. Means are in nats per "
+        "token, of length in tokens.",
+    ]
+    if not any(" answer" in signal for each in separations for signal in each.values):
+        notes.append(
+            "The whole response is the answer in these data, so there is no separate answer span, and a response that "
+            "continues after the right answer is wrong: a signal that only penalises continuing separates these too."
+        )
     return Table(
         name=f"separation-{file_stem(separations)}",
-        title=f"AUROC of each signal for wrong against right responses, {data_label(record)}",
+        title=f"AUROC of each signal for wrong against right responses, {data_label(separations[0].record)}",
         header=[
             *("generator", "verifier", "accuracy", "signal", "AUROC, pooled", "AUROC, within prompts"),
             *("right: mean (sd)", "wrong: mean (sd)", "published, other scale"),
         ],
         groups=group_rows(rows, 3),
-        notes=[
-            AUROC_NOTE,
-            *count_notes(separations),
-            *unit_notes(separations),
-            f"Last column: lowest and highest. {SOURCE}",
-        ],
+        notes=[*notes, f"Last column: lowest and highest. {SOURCE}"],
     )
 
 
@@ -219,22 +223,6 @@ def count_notes(separations: Sequence[Separation]) -> list[str]:
     return notes
 
 
-def unit_notes(separations: Sequence[Separation]) -> list[str]:
-    """Units, intervals and bold entries."""
-    notes = [
-        "In brackets 95 % CIs over prompts, the responses to a prompt kept together; a pooled AUROC close to 1 depends "
-        "on the few prompts with a pair in the wrong order. Bold: excludes 0.5, on "
-        f"{FEW_PROMPTS} prompts or more; °: fewer prompts; [n/a]: fewer than {MIN_PROMPTS}. Means are in nats per "
-        "token, of length in tokens."
-    ]
-    if not any(" answer" in signal for each in separations for signal in each.values):
-        notes.append(
-            "The whole response is the answer in these data, so there is no separate answer span, and a response that "
-            "continues after the right answer is wrong: a signal that only penalises continuing separates these too."
-        )
-    return notes
-
-
 def contrast_table(separations: Sequence[Separation]) -> Table:
     """Whether the verifier separates better than the generator: differences of AUROC, with the published ones."""
     rows: list[Sequence[Entry | str]] = []
@@ -256,10 +244,9 @@ def contrast_table(separations: Sequence[Separation]) -> Table:
                     ", ".join(f"{value:+.3f}" for value in differences) or "-",
                 ]
             )
-    record = separations[0].record
     return Table(
         name=f"separation-contrast-{file_stem(separations)}",
-        title=f"AUROC under the verifier minus that under the generator, {data_label(record)}",
+        title=f"AUROC under the verifier minus that under the generator, {data_label(separations[0].record)}",
         header=["generator", "verifier", "signal", "pooled", "within prompts", "published, other scale"],
         groups=group_rows(rows, 2),
         notes=[

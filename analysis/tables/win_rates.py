@@ -42,13 +42,7 @@ CEILING_NOTE = "Perfect policy: the ceiling, which responses of quality 1 to the
 
 
 def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
-    """All tables of one scale and one judge; the longest, the evidence, comes last.
-
-    Raises ValueError for cells of several scales or judges.
-    """
-    judgements = {(cell.scale, cell.judge) for cell in cells}
-    if len(judgements) != 1:
-        raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
+    """All tables of the cells of one scale and one judge; the longest, the evidence, comes last."""
     contrasts = build_contrasts(cells)
     return [
         win_rate_table(cells),
@@ -146,14 +140,13 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
 
     def columns(cell: Cell) -> dict[str, str]:
         win = cell.win
-        worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
         return {
             **({} if imported else {"verifier": verifier_of(cell.controls.runs[0])}),
             "prompts": str(win.prompts),
             "verdicts": str(win.verdicts),
             **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if imported else {}),
             "unscored": format_left_out(win.unscored, win.half_scored),
-            "worst cases": worst_cases if win.unscored else "-",
+            "worst cases": f"{win.worst_lo:.1f}, {win.worst_hi:.1f}" if win.unscored else "-",
             "p (Holm)": format_p_value(cell.p_holm),
             "detectable": format_percent(win.detectable),
             "consistent": format_percent(cell.consistent),

@@ -56,28 +56,21 @@ def judge_agreements(frames: Frames) -> dict[Any, list[Agreement]]:
 
 def agreement_tables(records: Sequence[RunRecord]) -> list[Table]:
     """Agreement of every two judges of the same responses at one scale; empty without two such judges."""
-    rows = [
-        dict(zip(place_heads(scale), (*place_names(scale, family, regime), method), strict=True))
-        | agreement_columns(each)
-        for scale in [records[0].scale]
-        for (family, regime, _, _, method), of_place in judge_agreements(Frames(records)).items()
-        for each in of_place
-    ]
+    scale = records[0].scale
+    rows: list[dict[str, str]] = []
+    for (family, regime, _, _, method), of_place in judge_agreements(Frames(records)).items():
+        place = dict(zip(place_heads(scale), (*place_names(scale, family, regime), method), strict=True))
+        rows += [place | agreement_columns(each) for each in of_place]
     if not rows:
         return []
-    return [
-        Table(
-            name=f"agreement-{slug(records[0].scale)}",
-            title=f"Agreement between judges of the same responses, scale: {records[0].scale}",
-            header=list(rows[0]),
-            groups=group_rows([list(row.values()) for row in rows]),
-            notes=[
-                "Items: one pair in one order, with a win, a tie or a loss of the policy from both judges. Left out: "
-                "items that one of them could not score.",
-                KAPPA_NOTE,
-            ],
-        )
+    notes = [
+        "Items: one pair in one order, with a win, a tie or a loss of the policy from both judges. Left out: "
+        "items that one of them could not score.",
+        KAPPA_NOTE,
     ]
+    title = f"Agreement between judges of the same responses, scale: {scale}"
+    groups = group_rows([list(row.values()) for row in rows])
+    return [Table(f"agreement-{slug(scale)}", title, list(rows[0]), groups, notes)]
 
 
 def agreement_columns(found: Agreement) -> dict[str, str]:

@@ -1,18 +1,7 @@
 """Win rates controlled for two possible judge biases: length, and text that a language model finds likely.
 
-Per cell, the judge's points are regressed on the pair's difference (policy minus start) in length, in surprisal under
-an independent language model, or in both. The controlled rate is the prediction for a pair without a difference. Length
-is in characters and enters in AlpacaEval 2.0's form, tanh(difference / standard deviation) (Dubois et al. 2024, arXiv
-2404.04475). Its full model also has a difficulty per instruction and gamed baselines as regularisation, which exist
-only for its own 805 instructions and baseline. Ours is its formula without them (`length_controlled_minimal` in
-alpaca_eval), unpenalised.
-
-Simulated judges with a known bias show how far a control is from the truth. Such a judge prefers the policy's response
-with probability expit(q dq + l dl + s ds), where dq is the true difference in quality (-1 to 1), dl that in length
-(characters), ds that in surprisal (nats per token), policy minus start, and q, l, s are its weights. Each verdict is
-drawn independently, in either order; identical responses tie. The draws add noise towards 50 % and no position bias:
-the judge `truth` has the noise alone, and the additional distance of another judge is its bias. A control should
-remove the bias and nothing else; its effect on the oracle's verdicts, which have no bias, is an error of the control.
+Simulated judges of a known bias show how far a control is from the truth. A control should remove the bias and nothing
+else: its effect on the oracle's verdicts, which have no bias, is its error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +49,12 @@ def known_truth(cells: Sequence[ControlledCell]) -> list[ControlledCell]:
 
 
 def simulate_judge(oracle: ControlledCell, weights: Mapping[str, float], seed: int = SEED) -> ControlledCell:
-    """The same pairs with a simulated judge's verdicts. Each cell has its own draws, the same for every judge."""
+    """The same pairs with the verdicts of a judge with these weights of the differences, policy minus start.
+
+    It prefers the policy's response with probability expit(weighted sum); identical responses tie. Each verdict is
+    drawn independently: there is noise towards 50 %, and no position bias. Each cell has its own draws, the same for
+    every judge.
+    """
     pairs, cell = oracle.verdicts, oracle.cell
     logits = sum(weight * pairs[name] for name, weight in weights.items())
     name = " ".join((cell.scale, cell.family, cell.regime, cell.reward, cell.verifier, oracle.method))
@@ -82,13 +76,10 @@ def judge_errors(oracle_cells: Sequence[ControlledCell]) -> pd.DataFrame:
         for judge, cell in judged.items():
             rates = {control: cell.rate_under(control) for control in TESTED}
             rows.append(
-                {
-                    "regime": each.cell.regime,
-                    "judge": judge,
-                    "extrapolated": any(rate.extrapolated for rate in rates.values()),
-                    RAW: 100 * float(cell.verdicts["points"].mean()) - truth,
-                    **{control: rate.rate - truth for control, rate in rates.items()},
-                }
+                {"regime": each.cell.regime, "judge": judge}
+                | {"extrapolated": any(rate.extrapolated for rate in rates.values())}
+                | {RAW: 100 * float(cell.verdicts["points"].mean()) - truth}
+                | {control: rate.rate - truth for control, rate in rates.items()}
             )
     return pd.DataFrame(rows)
 

@@ -1,6 +1,6 @@
 """Cells with their verdicts and their win rates at no difference in length or surprisal, as `confounds` explains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -15,13 +15,18 @@ from analysis.tables.cells import Cell
 from analysis.tables.judging.judges import order_columns
 from cme.records import RunRecord
 
+RAW = "raw"
 CONTROLS: dict[str, dict[str, str]] = {
+    RAW: {},
     "length": {"tanh length": "length"},
     "surprisal": {"surprisal": "surprisal"},
     "both": {"tanh length": "length", "surprisal": "surprisal"},
 }
-"""For each control, the covariates of the regression by the difference that each is computed from."""
-RAW = "raw"
+"""For each control, the covariates of the regression by the difference that each is computed from.
+
+Length, in characters, enters in AlpacaEval 2.0's form, tanh(difference / standard deviation) (Dubois et al. 2024, arXiv
+2404.04475), without the difficulty per instruction and the gamed baselines of its full model.
+"""
 ORACLE = "oracle"
 
 
@@ -57,35 +62,27 @@ class ControlledCell:
 
     @cached_property
     def rates(self) -> dict[str, Controlled]:
-        """The win rate, raw as in the cell and under each control."""
-        win = self.cell.win
-        raw = Controlled(win.rate, win.lo, win.hi, prompts=win.scored)
-        if self.simulated:
-            raw = self.rate_given({})
-        return {RAW: raw} | {control: self.rate_under(control) for control in CONTROLS}
+        """The win rate under each control, raw as in the cell."""
+        return {control: self.rate_under(control) for control in CONTROLS}
 
     def rate_under(self, control: str) -> Controlled:
-        """The win rate under one control, over the verdicts whose differences are known."""
-        return self.rate_given({name: self.covariate(column) for name, column in CONTROLS[control].items()})
+        """The win rate at no difference in the covariates, over the verdicts whose differences are known.
 
-    def rate_given(self, columns: Mapping[str, "pd.Series[float]"]) -> Controlled:
-        """The win rate at 0 in the columns, over the verdicts that have them all."""
+        Surprisal is in standard deviations within each language model: the nats of two models are not comparable,
+        while no difference is the same under both.
+        """
+        if control == RAW and not self.simulated:
+            win = self.cell.win
+            return Controlled(win.rate, win.lo, win.hi, prompts=win.scored)
+        columns = {name: self.verdicts[difference] for name, difference in CONTROLS[control].items()}
+        if "surprisal" in columns and len(self.models) > 1:
+            spread = columns["surprisal"].groupby(self.verdicts["language_model"]).transform("std")
+            columns["surprisal"] = columns["surprisal"] / spread.where(spread > 0, 1)
         known = self.verdicts.assign(**columns)[["points", "prompt", *columns]].dropna()
         if known.empty:
             return Controlled(nan, nan, nan, reason="surprisal was not measured")
         differences = {name: known[name].to_numpy(float) for name in columns}
         return controlled_rate(known["points"].to_numpy(float), differences, known["prompt"].to_numpy(int))
-
-    def covariate(self, difference: str) -> "pd.Series[float]":
-        """A difference as the controls use it: surprisal in standard deviations within each language model.
-
-        The nats of two models are not comparable, while no difference is the same under both.
-        """
-        values = self.verdicts[difference]
-        if difference != "surprisal" or len(self.models) < 2:
-            return values
-        spread = values.groupby(self.verdicts["language_model"]).transform("std")
-        return values / spread.where(spread > 0, 1)
 
 
 def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:

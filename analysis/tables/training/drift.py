@@ -4,7 +4,7 @@ Responses of start and policy are paired. Diversity is that of sets of responses
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -30,11 +30,6 @@ from analysis.tables.cell_tables import NEVER_BOLD
 from analysis.tables.render import Column, Entry, Table, build_table, format_estimate, format_interval, slug
 from cme.records import RunRecord
 
-FRAME = (
-    *CELL,
-    *("metric", "unit", "start", "policy", "change", "lo", "hi", "prompts"),
-    *("seeds", "seed_low", "seed_high", "seed_lo", "seed_hi"),
-)
 MATCHED = (
     "Distinct-1 and -2 (distinct n-grams over n-grams), self-BLEU (BLEU-4 of each response with all others as its "
     "references) and compression (bytes over bytes after DEFLATE) are of all responses together, each truncated to the "
@@ -71,94 +66,80 @@ METRICS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Sides:
-    """A metric of one run for start and policy: by prompt (P,) if it is a mean over prompts, otherwise (1,)."""
-
-    start: Floats
-    policy: Floats
-    by_prompt: bool = field(default=False, kw_only=True)
-
-    @property
-    def change(self) -> float:
-        """The policy's mean minus the start's."""
-        return float(self.policy.mean() - self.start.mean())
+BY_PROMPT = ("length", "verifier_similarity")
+"""The metrics that are means over prompts."""
 
 
-def measure_drift(run: RunRecord) -> dict[str, Sides]:
-    """The metrics of a run by name; metrics without a value are left out.
+def measure_drift(run: RunRecord) -> dict[str, Floats]:
+    """The metrics of a run by name for start and policy, (2, P) by prompt or (2, 1), without those without a value.
 
     `length`, `most_common` and `verifier_similarity` use whole responses. `distinct_*`, `self_bleu` and `compression`
     use all responses, each truncated to the shorter of start's and policy's. `entropy` (nats per token) and `sqrt_kl`
     (root nats per response) use completions sampled in training: entropy over the first and over the last WINDOW steps
     with a value, KL at the last one (the root of an estimate below 0 is 0).
     """
-    start = [split_words(pair.start.response) for pair in run.pairs]
-    policy = [split_words(pair.policy.response) for pair in run.pairs]
-    before, after = match_lengths(start, policy)
-    numbers = {
-        "distinct_1": (distinct_n(before, 1), distinct_n(after, 1)),
-        "distinct_2": (distinct_n(before, 2), distinct_n(after, 2)),
-        "self_bleu": (self_bleu(before), self_bleu(after)),
-        "compression": (compression_ratio(before), compression_ratio(after)),
+    responses = [
+        [pair.start.response for pair in run.pairs],
+        [pair.policy.response for pair in run.pairs],
+    ]
+    words = [[split_words(text) for text in side] for side in responses]
+    matched = match_lengths(*words)
+    metrics: dict[str, Any] = {
+        "distinct_1": [[distinct_n(side, 1)] for side in matched],
+        "distinct_2": [[distinct_n(side, 2)] for side in matched],
+        "self_bleu": [[self_bleu(side)] for side in matched],
+        "compression": [[compression_ratio(side)] for side in matched],
+        "most_common": [[most_common_count(side) / len(side)] for side in responses],
+        "length": [list(map(len, side)) for side in words],
     }
-    numbers["most_common"] = (
-        most_common_count([pair.start.response for pair in run.pairs]) / len(run.pairs),
-        most_common_count([pair.policy.response for pair in run.pairs]) / len(run.pairs),
-    )
     entropy, kl = (
         [value for value in run.history.get(column, []) if value is not None] for column in ("entropy", "kl")
     )
     if entropy:
-        numbers["entropy"] = float(np.mean(entropy[:WINDOW])), float(np.mean(entropy[-WINDOW:]))
+        metrics["entropy"] = [[np.mean(entropy[:WINDOW])], [np.mean(entropy[-WINDOW:])]]
     if kl:
-        numbers["sqrt_kl"] = 0.0, sqrt(max(0.0, kl[-1]))
-    metrics = {name: Sides(np.array([a]), np.array([b])) for name, (a, b) in numbers.items()}
-    lengths = [np.array([len(words) for words in side], dtype=float) for side in (start, policy)]
-    metrics["length"] = Sides(*lengths, by_prompt=True)
+        metrics["sqrt_kl"] = [[0], [sqrt(max(0.0, kl[-1]))]]
     if run.verifier_responses is not None:
         verifier = [split_words(generation.response) for generation in run.verifier_responses]
-        similarity = [np.array(rouge_l(side, verifier)) for side in (start, policy)]
-        metrics["verifier_similarity"] = Sides(*similarity, by_prompt=True)
-    return {name: sides for name, sides in metrics.items() if not np.isnan(sides.change)}
+        metrics["verifier_similarity"] = [rouge_l(side, verifier) for side in words]
+    arrays = {name: np.array(sides, dtype=float) for name, sides in metrics.items()}
+    return {name: sides for name, sides in arrays.items() if not np.isnan(sides).any()}
 
 
 def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row per cell (family, regime, method) and metric with a value in any of its runs.
 
-    `start`, `policy` and `change` are means over seeds. `lo` and `hi`: 95 % interval over prompts of a mean over
-    prompts that keeps the seeds of a prompt together; NaN for other metrics. `seed_lo` and `seed_hi`: t interval over
-    the seeds' changes with these prompts fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Runs that
-    differ only in their judge count once. `labels` gives the runs' methods by run id, by default `method_names`.
+    Runs that differ only in their judge count once. `labels` gives the runs' methods by run id, by default
+    `method_names`. docs/csv-columns.md explains the columns.
     """
-
     cells, rows = group_runs(runs, CELL, labels), []
     for cell in sorted(cells, key=lambda c: (c[0], order_key(c[1], REGIMES), order_key(c[2], REWARDS), c[3])):
         measured = [(run, measure_drift(run)) for run in {run.seed: run for run in cells[cell]}.values()]
-        place = dict(zip(CELL, cell, strict=True))
         for metric in METRICS:
             if sides := [(run, metrics[metric.name]) for run, metrics in measured if metric.name in metrics]:
-                rows.append(place | {"metric": metric.name, "unit": metric.unit} | metric_columns(sides))
-    return pd.DataFrame(rows, columns=list(FRAME))
+                place = dict(zip(CELL, cell, strict=True))
+                named = {"metric": metric.name, "unit": metric.unit}
+                rows.append(place | named | metric_columns(sides, metric.name in BY_PROMPT))
+    return pd.DataFrame(rows)
 
 
-def metric_columns(measured: Sequence[tuple[RunRecord, Sides]]) -> dict[str, float]:
+def metric_columns(measured: Sequence[tuple[RunRecord, Floats]], by_prompt: bool) -> dict[str, float]:
     """A metric of a cell's runs as columns of its row."""
-    sides = [side for _, side in measured]
-    changes = np.array([side.change for side in sides])
+    start, policy = np.array([sides.mean(axis=1) for _, sides in measured]).T
+    changes = policy - start
     prompts = np.array([pair.prompt_id for run, _ in measured for pair in run.pairs], dtype=object)
     lo, hi = UNDEFINED
-    if sides[0].by_prompt:
-        start, policy = (np.concatenate(c) for c in ([s.start for s in sides], [s.policy for s in sides]))
-        paired = quality_change(start, policy, prompts)
+    if by_prompt:
+        before, after = np.concatenate([sides for _, sides in measured], axis=1)
+        paired = quality_change(before, after, prompts)
         assert paired is not None  # no side has a NaN
         lo, hi = paired.lo, paired.hi
     seed_lo, seed_hi = UNDEFINED
     if len(changes) >= MIN_SEEDS:
         seed_lo, seed_hi = t_interval(float(changes.mean()), standard_error(changes), len(changes))
     return {
-        "start": float(np.mean([side.start.mean() for side in sides])),
-        "policy": float(np.mean([side.policy.mean() for side in sides])),
+        "start": float(start.mean()),
+        "policy": float(policy.mean()),
         "change": float(changes.mean()),
         "lo": lo,
         "hi": hi,
@@ -176,16 +157,10 @@ def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
     decimals = {metric.name: metric.decimals for metric in METRICS}
     labels = {metric.name: f"{metric.label} ({metric.unit})" for metric in METRICS}
 
-    def level(row: dict[str, Any], side: str) -> str:
-        return f"{row[side]:.{decimals[row['metric']]}f}"
-
     def change(row: dict[str, Any]) -> Entry:
         lo, hi, digits = row["lo"], row["hi"], decimals[row["metric"]]
         text = format_estimate(row["change"], lo, hi, digits, "+").removesuffix(" [n/a]")
         return Entry(text, interval_excludes(lo, hi, 0, row["prompts"], digits))
-
-    def over_seeds(row: dict[str, Any]) -> str:
-        return format_interval(row["seed_lo"], row["seed_hi"], decimals[row["metric"]])
 
     notes = [
         "Means over seeds. Change: policy minus start; in brackets, if a metric is a mean over prompts, its paired "
@@ -203,10 +178,13 @@ def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
         columns=[
             Column("metric", lambda row: labels[row["metric"]], once=True),
             *PLACE,
-            Column("start", lambda row: level(row, "start")),
-            Column("policy", lambda row: level(row, "policy")),
+            Column("start", lambda row: f"{row['start']:.{decimals[row['metric']]}f}"),
+            Column("policy", lambda row: f"{row['policy']:.{decimals[row['metric']]}f}"),
             Column("change", change),
-            Column("over seeds", over_seeds),
+            Column(
+                "over seeds",
+                lambda row: format_interval(row["seed_lo"], row["seed_hi"], decimals[row["metric"]]),
+            ),
             Column("seeds", lambda row: str(row["seeds"])),
         ],
         groups=[frame[frame["metric"] == metric.name].to_dict("records") for metric in METRICS],

@@ -1,13 +1,7 @@
 """Saved checkpoints during training: the selected one and its gain, the collapse, and greedy quality by step.
 
-Two sets of prompts are never mixed. The trajectory (win rate and true quality by step) uses the selection prompts. Its
-best checkpoint is partly chosen by chance, so the selected and the final policy are compared on the evaluation prompts
-alone.
-
-Collapse: the first saved checkpoint from which on all are significantly worse than the untrained model: the 95 %
-interval of the win rate lies below 50 % for any outcome of the unscored verdicts, or that of the paired difference in
-quality lies below 0. A training that the collapse guard stopped is listed separately, since it may have stopped with
-nothing left to learn.
+The trajectory (win rate and true quality by step) uses the selection prompts. Its best checkpoint is partly chosen by
+chance, so the selected and the final policy are compared on the evaluation prompts alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,44 +41,50 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         if path is None:
             continue
         identity = run_identity(record, names) | {"selection_judge": path.judge}
-        rows.append(identity | {"step": 0} | start_measures([path]))
-        for checkpoint in path.checkpoints:
-            selected = record.selected is not None and record.selected.step == checkpoint.step
-            marks = {"step": checkpoint.step, "selected": selected}
-            rows.append(identity | marks | checkpoint_measures([(path, checkpoint)]))
+        rows.append(identity | {"step": 0} | pool_checkpoints([path], 0))
+        for step in (checkpoint.step for checkpoint in path.checkpoints):
+            selected = record.selected is not None and record.selected.step == step
+            rows.append(identity | {"step": step, "selected": selected} | pool_checkpoints([path], step))
     return pd.DataFrame(rows)
 
 
-def start_measures(paths: Sequence[Trajectory]) -> dict[str, float]:
-    """The start's measures: win rate 50 % by definition, and its quality with the interval over prompts."""
-    quality = np.concatenate([quality_column(path.start_quality, path) for path in paths])
-    win = Estimate(50.0, 50.0, 50.0)
-    return win.columns("win_rate") | mean_estimate(quality, selection_prompts(paths)).columns("quality")
-
-
-def checkpoint_measures(checkpoints: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, float]:
-    """Win rate and quality of the pooled checkpoints of one or several runs, with intervals over prompts.
+def pool_checkpoints(paths: Sequence[Trajectory], step: int) -> dict[str, float]:
+    """Win rate and quality at a step of one or several runs, pooled, with intervals over prompts; step 0 is the start.
 
     A prompt counts in a run's win rate only if all of its verdicts are scored.
     """
+    prompts = selection_prompts(paths)
+    start, quality = (np.concatenate([quality_at(path, at) for path in paths]) for at in (0, step))
+    measures = mean_estimate(quality, prompts).columns("quality")
+    if step == 0:
+        return Estimate(50.0, 50.0, 50.0).columns("win_rate") | measures
     rows = [
         (nan if point is None else point, prompt, None in of_prompt and point is not None)
-        for path, checkpoint in checkpoints
-        for prompt, of_prompt in zip(path.prompts, checkpoint.points, strict=True)
+        for path in paths
+        for prompt, of_prompt in zip(path.prompts, checkpoint_at(path, step).points, strict=True)
         for point in of_prompt
     ]
-    won, judged_prompts, half = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
-    win = win_rate(won.astype(float), judged_prompts, half.astype(bool))
-    prompts = selection_prompts([path for path, _ in checkpoints])
-    quality = np.concatenate([quality_column(checkpoint.quality, path) for path, checkpoint in checkpoints])
-    gain = quality - np.concatenate([quality_column(path.start_quality, path) for path, _ in checkpoints])
-    counts = {"win_rate_open": win.open, "unscored": win.unscored, "half_scored": win.half_scored}
+    points, judged_prompts, half = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
+    win = win_rate(points.astype(float), judged_prompts, half.astype(bool))
     return {
         **Estimate(win.rate, win.lo, win.hi).columns("win_rate"),
-        **counts,
-        **mean_estimate(quality, prompts).columns("quality"),
-        **mean_estimate(gain, prompts).columns("gain"),
+        "win_rate_open": win.open,
+        "unscored": win.unscored,
+        "half_scored": win.half_scored,
+        **measures,
+        **mean_estimate(quality - start, prompts).columns("gain"),
     }
+
+
+def checkpoint_at(path: Trajectory, step: int) -> CheckpointResult:
+    """The checkpoint that was saved at a step."""
+    return next(checkpoint for checkpoint in path.checkpoints if checkpoint.step == step)
+
+
+def quality_at(path: Trajectory, step: int) -> Floats:
+    """True quality (prompts,) at a saved step, of the start at 0; NaN without an oracle."""
+    values = checkpoint_at(path, step).quality if step else path.start_quality
+    return np.full(len(path.prompts), nan) if values is None else np.array(values, dtype=float)
 
 
 def mean_estimate(values: Floats, prompts: NDArray[np.object_]) -> Estimate:
@@ -95,11 +95,6 @@ def mean_estimate(values: Floats, prompts: NDArray[np.object_]) -> Estimate:
 def selection_prompts(paths: Sequence[Trajectory]) -> NDArray[np.object_]:
     """The selection prompts of some runs, one after the other."""
     return np.array([prompt for path in paths for prompt in path.prompts], dtype=object)
-
-
-def quality_column(values: Sequence[float] | None, path: Trajectory) -> Floats:
-    """True quality by prompt of a trajectory; NaN without an oracle."""
-    return np.full(len(path.prompts), nan) if values is None else np.array(values, dtype=float)
 
 
 def fall_after_peak(run: RunRecord) -> str | None:
@@ -130,10 +125,8 @@ def greedy_quality(run: RunRecord) -> dict[int, Floats]:
     path = run.trajectory
     if path is None or path.start_quality is None:
         return {}
-    known = {m.step: m.quality for m in path.checkpoints if m.quality is not None}
-    return {
-        step: np.array(quality, dtype=float) for step, quality in ({0: path.start_quality} | known).items()
-    }
+    known = [checkpoint.step for checkpoint in path.checkpoints if checkpoint.quality is not None]
+    return {step: quality_at(path, step) for step in (0, *known)}
 
 
 def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tally:
@@ -151,9 +144,12 @@ def greedy_changes(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> Tall
 
 
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
-    """The collapse step of one run's rows by `win_rate` or `quality`; "n/a" if no checkpoint has an interval.
+    """The first checkpoint of one run's rows from which on all are significantly worse than the start.
 
-    A checkpoint without an interval, such as an unscored one, is skipped and not a recovery.
+    By `win_rate`, its interval lies below 50 % for any outcome of the unscored verdicts; by `quality`, that of the
+    paired difference lies below 0. A checkpoint without an interval, such as an unscored one, is skipped and not a
+    recovery; "n/a" if none has one. A training that the collapse guard stopped is no collapse by itself, since it may
+    have stopped with nothing left to learn.
     """
     bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
     checkpoints = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
@@ -222,11 +218,10 @@ def judged_policies(runs: Sequence[RunRecord], policy: str) -> pd.DataFrame:
     """The verdicts of the runs' own judges, of a panel its majority's, on the `final` or the `selected` policy."""
     judged = []
     for run in runs:
-        selected = run.selected.verdicts if policy == "selected" and run.selected else None
-        verdicts = run.verdicts if selected is None else selected  # None: the final policy was selected
-        judged.append(
-            replace(run, verdicts=majority_verdicts(verdicts) or list(verdicts), further_judges=None)
-        )
+        verdicts = run.verdicts
+        if policy == "selected" and run.selected and run.selected.verdicts is not None:
+            verdicts = run.selected.verdicts  # None: the final policy was selected
+        judged.append(replace(run, verdicts=majority_verdicts(verdicts) or verdicts, further_judges=None))
     return verdicts_frame(judged)
 
 
