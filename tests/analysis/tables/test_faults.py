@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from layout import layout_faults
 from scipy import stats
+from shown import texts
 
 from analysis.figures.faults import fault_plots
 from analysis.tables.faults import ALL, fault_frame, fault_tables
@@ -83,9 +84,8 @@ def test_families_are_pooled_for_the_tables(make_record: Any) -> None:
     assert [t.name for t in (faults, kinds, facts)] == [
         f"{name}-miniature" for name in ("faults", "kinds", "blind-spots")
     ]
-    shown = [[entry.text for entry in row] for row in faults.groups[0]]
     assert list(faults.header) == ["regime", "responses of", "no fault", "incomplete", "unfinished"]
-    assert shown == [
+    assert texts(faults) == [
         ["Pretrained", "Untrained model", "0.0", "100.0", "0.0"],
         ["", "Cut start", "0.0", "0.0", "100.0"],
         ["", "CME", "50.0 (+50.0)", "50.0 (-50.0)", "0.0 (+0.0)"],

@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from csv_columns import undocumented
 
-from analysis.__main__ import main
 from analysis.stats import length_controlled
 from analysis.stats.benchmarks import MEASURES
-from analysis.stats.intervals import RESAMPLES, bootstrap_interval, resample_counts
+from analysis.stats.intervals import bootstrap_interval
 from analysis.stats.length_controlled import FILE, VARIABLE, NotAtHand
 from analysis.tables.cells import build_cells
 from analysis.tables.judging.benchmarks import benchmark_cells, benchmark_frame, benchmark_table
-from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, write_record
+from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -69,25 +67,15 @@ def test_the_interval_is_over_prompts_with_all_seeds_of_a_prompt_together() -> N
     rng = np.random.default_rng(0)
     points = rng.choice([0.0, 0.5, 1.0, 3.0], size=(2, 12, 2)) + 0.1  # runs, prompts, (start, policy)
     frame = pd.DataFrame(
-        [(f"r{r}", f"p{p}", *points[r, p]) for r in range(2) for p in range(12)],
+        [(f"r{r}", f"p{p:02}", *points[r, p]) for r in range(2) for p in range(12)],
         columns=["run_id", "prompt_id", "score_start", "score_policy"],
     )
-    names = sorted(f"p{p}" for p in range(12))  # the order of the counts
-    order = [int(name[1:]) for name in names]
 
     def slowly(counts: np.ndarray) -> np.ndarray:
-        shares = []
-        for drawn in counts:
-            per_run = []
-            for run in points:
-                own = sum(n * run[p, 1] for n, p in zip(drawn, order, strict=True))
-                total = sum(n * run[p].sum() for n, p in zip(drawn, order, strict=True))
-                per_run.append(100 * own / total)
-            shares.append(np.mean(per_run))
-        return np.array(shares)
+        drawn = [[np.repeat(run, row, axis=0).sum(axis=0) for run in points] for row in counts.astype(int)]
+        return np.array([np.mean([100 * own / (start + own) for start, own in runs]) for runs in drawn])
 
     value, lo, hi = MEASURES["arena_hard"].estimate(frame)
-    assert resample_counts(12, RESAMPLES).shape == (RESAMPLES, 12)
     assert (lo, hi) == pytest.approx(bootstrap_interval(12, slowly)) and lo < value < hi
 
 
@@ -191,10 +179,8 @@ def test_what_is_not_at_hand_is_named(
     monkeypatch.setattr(length_controlled, "find_spec", lambda name: name)
     for prefix in ("row-", "alpaca_eval-9999999999999999999"):
         assert "n/a: the prompts are not AlpacaEval's" in notes(alpaca(make_record, prefix=prefix))
-    with monkeypatch.context() as killed:
-        killed.setattr(
-            length_controlled.sys, "executable", "false"
-        )  # as one that the kernel kills, it says nothing
+    with monkeypatch.context() as killed:  # as one that the kernel kills, it says nothing
+        killed.setattr(length_controlled.sys, "executable", "false")
         assert "n/a: alpaca-eval failed: it ended with 1." in notes(alpaca(make_record, seed=7))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "empty"))
     assert f"n/a: {VARIABLE}={tmp_path / 'empty'} has no {FILE}." in notes(alpaca(make_record))
@@ -203,21 +189,10 @@ def test_what_is_not_at_hand_is_named(
     assert f"n/a: {FILE} is not in the hub's local cache" in notes(alpaca(make_record))
     monkeypatch.setattr(length_controlled, "find_spec", lambda name: None)
     assert "n/a: the package alpaca-eval is not installed" in notes(alpaca(make_record))
-    same = pd.DataFrame(
-        [(f"alpaca_eval-{i}", "ab", "cde", 0.5) for i in range(3)],
-        columns=["prompt_id", "start_response", "policy_response", "score_policy"],
-    )
+
+
+def test_responses_that_all_differ_in_length_alike_have_no_rate() -> None:
+    rows = [(f"alpaca_eval-{i}", "ab", "cde", 0.5) for i in range(3)]
+    columns = ["prompt_id", "start_response", "policy_response", "score_policy"]
     with pytest.raises(NotAtHand, match="differ in length by the same number"):
-        length_controlled.length_controlled([same])
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_the_report_and_the_command_have_the_measures(
-    make_record: MakeRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    verdicts = [each for i in range(4) for each in both(f"p{i}", 0.0, 3.0)]
-    write_record(tmp_path / "run" / "record.json", make_record(judge="arena_hard", verdicts=verdicts))
-    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    assert "Arena-Hard score (%)" in capsys.readouterr().out
-    assert '<section id="benchmarks">' in (tmp_path / "out" / "report.html").read_text()
-    assert undocumented([tmp_path / "out" / "tables" / "miniature-benchmarks.csv"]) == []
+        length_controlled.length_controlled([pd.DataFrame(rows, columns=columns)])

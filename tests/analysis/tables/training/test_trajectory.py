@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 from scipy import stats
+from shown import texts
 
 from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.seeds import across_seeds
@@ -22,7 +22,7 @@ from analysis.tables.training.trajectory import (
     trajectory_frame,
     trajectory_table,
 )
-from cme.records import CheckpointResult, Generation, RunRecord, Selected, Trajectory
+from cme.records import CheckpointResult, Generation, RunRecord, Selected, Trajectory, Verdict
 
 PROMPTS = [f"s{i}" for i in range(12)]
 
@@ -35,13 +35,11 @@ def checkpoint(step: int, wins: int, quality: float | None = None, unscored: int
     return CheckpointResult(step, points, grades, {"no answer": 2 * unscored} if unscored else {})
 
 
-def with_path(
-    record: RunRecord, checkpoints: list[CheckpointResult], selected: int | None, **of: Any
-) -> RunRecord:
+def with_path(record: RunRecord, checkpoints: list[CheckpointResult], selected: int | None) -> RunRecord:
     start = None if checkpoints[0].quality is None else [0.5] * 12
     path = Trajectory("chooser", PROMPTS, start, checkpoints)
     chosen = None if selected is None else Selected(selected, None, None)
-    return replace(record, trajectory=path, selected=chosen, **of)
+    return replace(record, trajectory=path, selected=chosen)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +47,8 @@ def with_path(
     [
         ("....", None),
         ("xxxx", 10),
-        ("..xx", 30),
         (".x.x", 40),  # a recovery is no collapse
         ("xxx.", None),
-        ("x..x", 40),
         ("", "n/a"),
     ],
 )
@@ -61,12 +57,21 @@ def test_collapse_is_the_first_step_from_which_all_are_worse(worse: str, step: i
     assert collapse_of(pd.DataFrame({"step": steps, "gain_hi": bounds}), "quality") == step
 
 
-def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
-    path = [checkpoint(10, 0), checkpoint(20, 0), checkpoint(30, 0, unscored=12)]
+@pytest.mark.parametrize(
+    ("checkpoints", "collapse"),
+    [
+        ([(10, 0), (20, 0), (30, 12)], "10"),  # an unscored checkpoint is no recovery
+        ([(30, 12)], "n/a"),
+        ([(10, 7)], "-"),  # five prompts lost, seven unknown
+        ([(10, 5)], "10"),
+    ],
+)
+def test_unscored_verdicts_are_neither_a_collapse_nor_a_recovery(
+    make_record, checkpoints: list[tuple[int, int]], collapse: str
+) -> None:
+    path = [checkpoint(step, 0, unscored=unscored) for step, unscored in checkpoints]
     [[row]] = trajectory_table([with_path(make_record(), path, selected=10)]).groups
-    assert [entry.text for entry in row[8:10]] == ["10", "n/a"]
-    [[row]] = trajectory_table([with_path(make_record(), [path[2]], selected=10)]).groups
-    assert row[8].text == "n/a"
+    assert (row[8].text, row[9].text) == (collapse, "n/a")
 
 
 def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
@@ -96,36 +101,43 @@ def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
     assert curve.loc[10, ["win_rate_lo", "win_rate_hi"]].to_list() == pytest.approx([one.lo, one.hi])
 
 
+def judged_on(make_verdict, prompts: int, won: int) -> list[Verdict]:
+    """Verdicts in both orders: the policy wins on the first prompts and loses on the others."""
+    return [make_verdict(i, float(i < won), order) for i in range(prompts) for order in (True, False)]
+
+
+def with_selected(record: RunRecord, verdicts: list[Verdict]) -> RunRecord:
+    """The record with step 10 selected, and these verdicts on its responses."""
+    record = with_path(record, [checkpoint(10, 8), checkpoint(20, 1)], selected=10)
+    responses = [Generation("yes", True, 2)] * len(record.pairs)
+    return replace(record, selected=Selected(10, responses, verdicts))
+
+
 def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, make_verdict) -> None:
     """Final wins a quarter, selected a half of 48 prompts: 25.0, 50.0, and a paired gain of 25 points."""
-    final = [make_verdict(i, float(i < 12), order) for i in range(48) for order in (True, False)]
-    chosen = [make_verdict(i, float(i < 24), order) for i in range(48) for order in (True, False)]
-    record = make_record(verdicts=final)
-    record = with_path(record, [checkpoint(10, 8), checkpoint(20, 1)], selected=10)
-    responses = [Generation("yes", True, 2)] * 48
-    record = replace(record, selected=Selected(10, responses, chosen))
-    other = with_path(
-        make_record(seed=1, verdicts=final), [checkpoint(10, 1), checkpoint(20, 1)], selected=20
-    )
+    final = judged_on(make_verdict, 48, 12)
+    record = with_selected(make_record(verdicts=final), judged_on(make_verdict, 48, 24))
+    path = [checkpoint(10, 1), checkpoint(20, 1)]
+    other = with_path(make_record(seed=1, verdicts=final), path, selected=20)
     table = trajectory_table([record, other])
-    [[row]] = [[[e.text for e in row] for row in group] for group in table.groups]
+    [row] = texts(table)
     assert row[:4] == ["Qwen", "Pretrained", "CME", "0 1"]
-    assert row[4].startswith("25.0 [") and row[5].startswith("37.5 [") and row[6].startswith("+12.5 [")
+    assert [text.partition(" [")[0] for text in row[4:7]] == ["25.0", "37.5", "+12.5"]
     assert row[7:] == ["10 20", "20 10", "n/a n/a", "- -"]
-    [alone] = trajectory_table([record]).groups
-    assert alone[0][5].text.startswith("50.0 [") and alone[0][6].text.startswith("+25.0 [")
-    assert alone[0][4].bold and not alone[0][5].bold and alone[0][6].bold
+    [[alone]] = trajectory_table([record]).groups
+    assert [entry.text.partition(" [")[0] for entry in alone[4:7]] == ["25.0", "50.0", "+25.0"]
+    assert [entry.bold for entry in alone[4:7]] == [True, False, True]
     assert "chooser" in to_markdown(table) and "scale: miniature" in to_latex(table, "tab:t")
 
 
 def test_runs_without_a_selected_checkpoint_or_a_verdict_have_no_rate(make_record) -> None:
     unscored = checkpoint(10, 0, unscored=12)
     record = with_path(make_record(), [unscored, replace(unscored, step=20)], selected=None)
-    [[row]] = trajectory_table([record]).groups
-    assert [entry.text for entry in row[5:]] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
+    [row] = texts(trajectory_table([record]))
+    assert row[5:] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
     record = with_path(make_record(verdicts=[]), [checkpoint(10, 8)], selected=10)
-    [[row]] = trajectory_table([record]).groups
-    assert [entry.text for entry in row[4:7]] == ["n/a"] * 3
+    [row] = texts(trajectory_table([record]))
+    assert row[4:7] == ["n/a"] * 3
 
 
 def test_a_panel_counts_by_its_majority(make_record, make_verdict) -> None:
@@ -141,31 +153,31 @@ def test_a_panel_counts_by_its_majority(make_record, make_verdict) -> None:
     ]
 
 
-@pytest.mark.parametrize(("count", "bold"), [(29, False), (30, True)])
-def test_few_prompts_are_never_bold(make_record, make_verdict, count: int, bold: bool) -> None:
-    lost, won = ([make_verdict(i, p) for i in range(count)] for p in (0.0, 1.0))
-    record = with_path(make_record(verdicts=lost), [checkpoint(10, 8)], selected=10)
-    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * count, won))
-    [[row]] = trajectory_table([record]).groups
+@pytest.mark.parametrize(
+    ("prompts", "unscored", "bold"),
+    [(29, 0, False), (30, 0, True), (90, 50, False)],  # too few; enough; the unscored could change it
+)
+def test_bold_needs_enough_prompts_and_few_unscored_ones(
+    make_record, make_verdict, prompts: int, unscored: int, bold: bool
+) -> None:
+    lost, won = (
+        [make_verdict(i, point if i < prompts - unscored else None) for i in range(prompts)]
+        for point in (0.0, 1.0)
+    )
+    [[row]] = trajectory_table([with_selected(make_record(verdicts=lost), won)]).groups
     assert row[6].text == "+100.0 [100.0, 100.0]" and [entry.bold for entry in row[4:7]] == [bold] * 3
 
 
 def test_the_figures_mark_selection_and_collapse(make_record) -> None:
     good = with_path(make_record(), [checkpoint(10, 12, 0.9), checkpoint(20, 10, 0.8)], selected=10)
-    bad = with_path(
-        make_record(reward="random"), [checkpoint(10, 6, 0.5), checkpoint(20, 0, 0.1)], selected=10
-    )
-    plots = trajectory_plots([good, bad])
+    path = [checkpoint(10, 6, 0.5), checkpoint(20, 0, 0.1)]
+    plots = trajectory_plots([good, with_path(make_record(reward="random"), path, selected=10)])
     assert [p.name for p in plots] == [f"trajectory-{m}-miniature-chooser" for m in ("win-rate", "quality")]
     for plot, end in zip(plots, ([100, 100 * 10 / 12], [0.9, 0.8]), strict=True):
         [axes] = plot.figure.axes
         lines = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
         assert ("o", [0, 10, 20], pytest.approx([lines[0][2][0], *end])) in lines
-        crosses = [x for marker, x, _ in lines if marker == "x"]
-        assert crosses == [[], [20]]
-        texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
-        assert min(text.get_fontsize() for text in texts) >= 8
-        assert "miniature" in plot.caption and "miniature" in plot.figure.get_suptitle()
+        assert [x for marker, x, _ in lines if marker == "x"] == [[], [20]]
     unknown = with_path(make_record(), [checkpoint(10, 12), checkpoint(20, 10)], selected=10)
     assert [p.name for p in trajectory_plots([unknown])] == ["trajectory-win-rate-miniature-chooser"]
     assert trajectory_plots([make_record()]) == []
@@ -179,11 +191,9 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
         for i in range(40)
         for order in (True, False)
     ]
-    record = make_record(verdicts=final)
-    record = with_path(
-        record, [CheckpointResult(10, points, None, {"no answer": 6}), checkpoint(20, 6)], selected=10
-    )
-    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 40, final))
+    record = with_selected(make_record(verdicts=final), final)
+    path = [CheckpointResult(10, points, None, {"no answer": 6}), checkpoint(20, 6)]
+    record = replace(record, trajectory=Trajectory("chooser", PROMPTS, None, path))
     row = trajectory_frame([record]).iloc[1]
     assert (row["win_rate"], row["unscored"], row["half_scored"]) == (50, 6, 6)
     table = trajectory_table([record])
@@ -192,24 +202,6 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
         "40 of 160 verdicts are unscored and left out.",
         "40 more are left out, because their pair is unscored in the other order.",
     ]
-
-
-def test_results_that_the_unscored_could_change_are_no_collapse_and_not_bold(
-    make_record, make_verdict
-) -> None:
-    lost = checkpoint(10, 0, unscored=7)  # five prompts lost, seven unknown
-    [[row]] = trajectory_table([with_path(make_record(), [lost], selected=10)]).groups
-    assert row[8].text == "-"
-    [[row]] = trajectory_table(
-        [with_path(make_record(), [checkpoint(10, 0, unscored=5)], selected=10)]
-    ).groups
-    assert row[8].text == "10"
-    won = [make_verdict(i, 1 if i < 40 else None) for i in range(90)]
-    nothing = [make_verdict(i, 0 if i < 40 else None) for i in range(90)]
-    record = with_path(make_record(verdicts=nothing), [checkpoint(10, 8)], selected=10)
-    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 90, won))
-    [[row]] = trajectory_table([record]).groups
-    assert row[6].text == "+100.0 [100.0, 100.0]" and not any(entry.bold for entry in row[4:7])
 
 
 def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) -> RunRecord:
@@ -221,23 +213,7 @@ def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) 
     return replace(make_record(seed=seed), trajectory=Trajectory("oracle", prompts, start, path))
 
 
-def change_over_seeds(runs: list[RunRecord], origin: dict[str, int]) -> tuple[float, float, float, bool]:
-    """The mean change of greedy quality with its interval over prompts and seeds, and whether that is at its floor."""
-    change = greedy_changes(runs, origin)
-    half, error = across_seeds(change)
-    return change.rate, change.rate - half, change.rate + half, error.floored
-
-
-def test_equal_seeds_have_the_paired_interval_over_prompts(make_record: Any) -> None:
-    rng = np.random.default_rng(0)
-    early, late = rng.random(20).tolist(), rng.random(20).tolist()
-    runs = [saved(make_record, seed, [0.0] * 20, early, late) for seed in range(3)]
-    expected = stats.ttest_rel(late, early).confidence_interval(0.95)
-    value, lo, hi, _ = change_over_seeds(runs, {run.run_id: 10 for run in runs})
-    assert (value, lo, hi) == pytest.approx((np.mean(late) - np.mean(early), expected.low, expected.high))
-
-
-def test_different_seeds_widen_the_interval_and_each_has_its_origin(make_record: Any) -> None:
+def test_the_change_of_greedy_quality_is_over_seeds_and_each_has_its_origin(make_record: Any) -> None:
     rng = np.random.default_rng(1)
     early, late = rng.random((3, 20)), rng.random((3, 20)) + np.array([[0.0], [0.4], [0.8]])
     runs = [
@@ -248,20 +224,10 @@ def test_different_seeds_widen_the_interval_and_each_has_its_origin(make_record:
     by_prompt, by_seed = gained.mean(axis=1), gained.mean(axis=0)
     rest = gained - by_prompt[:, None] - by_seed + gained.mean()
     seeds = (by_seed.var(ddof=1) - (rest**2).sum() / (19 * 2) / 20) / 3
-    half = np.hypot(
-        stats.t.ppf(0.975, 19) * by_prompt.std(ddof=1) / 20**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
-    )
-    value, lo, hi, floored = change_over_seeds(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
-    assert (value, lo, hi) == pytest.approx((gained.mean(), gained.mean() - half, gained.mean() + half))
-    assert not floored, "the seeds differ by more than the residual explains"
-    assert np.isnan(change_over_seeds(runs[:2], {run.run_id: 10 for run in runs})[1])
-
-
-def test_seeds_that_differ_by_less_than_the_residual_explains_are_at_the_floor(make_record: Any) -> None:
-    later = np.random.default_rng(2).random((3, 20))
-    later += later.mean() - later.mean(axis=1, keepdims=True)  # all seeds have the same mean
-    runs = [saved(make_record, seed, [0.0] * 20, [0.0] * 20, own) for seed, own in enumerate(later.tolist())]
-    assert change_over_seeds(runs, {run.run_id: 10 for run in runs})[3]
+    of_prompts = stats.t.ppf(0.975, 19) * by_prompt.std(ddof=1) / 20**0.5
+    change = greedy_changes(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
+    assert change.rate == pytest.approx(gained.mean())
+    assert across_seeds(change)[0] == pytest.approx(np.hypot(of_prompts, stats.t.ppf(0.975, 2) * seeds**0.5))
 
 
 def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record: Any) -> None:
@@ -284,7 +250,6 @@ WAVE = [0.02 * (-1) ** step for step in range(60)]  # every part of 6 steps has 
     ("parts", "words"),
     [
         # the standard error of a part is 0.0219 / sqrt(6) = 0.0089, three of a difference are 0.038
-        ([0.2, 0.5, 0.8, 0.7, 0.7, 0.7, 0.7, 0.6, 0.6, 0.6], "0.80 at steps 13 to 18, 0.60 in the end"),
         ([0.2, 0.5, 0.6, 0.64, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6], "0.64 at steps 19 to 24, 0.60 in the end"),
         ([0.2, 0.5, 0.6, 0.63, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6], None),
         ([0.1 * part for part in range(10)], None),
@@ -298,13 +263,15 @@ def test_a_fall_after_the_peak_is_told_from_noise(
     assert fall_after_peak(with_quality(make_record, values)) == words
 
 
-def test_a_fall_is_looked_for_in_the_last_steps_that_fill_ten_parts(make_record: Any) -> None:
-    values: list[float | None] = [0.99] * 3 + [0.8] * 4 + [0.5] * 36
-    assert fall_after_peak(with_quality(make_record, values)) == "0.80 at steps 4 to 7, 0.50 in the end"
-
-
-@pytest.mark.parametrize("values", [[], [0.9, 0.1], [None] * 60, [0.9] * 30 + [None] * 30])
-def test_without_a_quality_at_every_step_no_fall_is_told(
-    make_record: Any, values: list[float | None]
-) -> None:
-    assert fall_after_peak(with_quality(make_record, values)) is None
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        # the last 40 steps fill ten parts
+        ([0.99] * 3 + [0.8] * 4 + [0.5] * 36, "0.80 at steps 4 to 7, 0.50 in the end"),
+        ([], None),
+        ([0.9, 0.1], None),
+        ([0.9] * 30 + [None] * 30, None),
+    ],
+)
+def test_a_fall_needs_a_quality_at_every_step(make_record: Any, values: Any, words: str | None) -> None:
+    assert fall_after_peak(with_quality(make_record, values)) == words
