@@ -38,30 +38,23 @@ def dpo(
     folder: Path,
     monitoring: SampledMonitoring | None = None,
     family: str = "qwen",
+    policy: Checkpoint | None = None,
+    save_every: int | None = None,
     **changes: Any,
 ) -> TrainingResult:
-    policy = changes.pop("policy", None) or tiny(family)
-    pairs, save_every = changes.pop("pairs", PAIRS), changes.pop("save_every", None)
     return train_dpo(
-        policy,
+        policy or tiny(family),
         tiny(family),
-        pairs,
-        monitoring or sampled_monitoring(tiny, family, changes.pop("every", 1)),
+        PAIRS,
+        monitoring or sampled_monitoring(tiny, family, 1),
         SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
         TrainingJob(0, folder, save_every, quiet=True),
     )
 
 
-def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **changes: Any) -> TrainingResult:
-    policy = changes.pop("policy", None) or tiny("llama")
-    return train_sft(
-        policy,
-        PROMPTS,
-        responses,
-        sampled_monitoring(tiny, "llama", changes.pop("every", 1)),
-        SETTINGS | changes,
-        TrainingJob(0, folder, quiet=True),
-    )
+def sft(tiny: Tiny, folder: Path, policy: Checkpoint | None = None, **changes: Any) -> TrainingResult:
+    monitoring, job = sampled_monitoring(tiny, "llama", 1), TrainingJob(0, folder, quiet=True)
+    return train_sft(policy or tiny("llama"), PROMPTS, RESPONSES, monitoring, SETTINGS | changes, job)
 
 
 def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
