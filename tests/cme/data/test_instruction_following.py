@@ -9,15 +9,36 @@ from typing import Any
 
 import pytest
 from lm_eval.tasks.ifeval.utils import process_results
-from samples import write_lines
+from samples import all_prompts, write_lines
 
 from cme.data import instruction_following
 from cme.data.instruction_following import grade, load_prompts, missing, own_files
 from cme.grading.answers import normalize_text
-from cme.grading.constraints import ConstrainedPrompt, find_problem, loosely_met, strictly_met
+from cme.grading.constraints import ConstrainedPrompt, find_problem, known_kinds, loosely_met, strictly_met
 from cme.records import Grade
 
 Settings = dict[str, Any]
+
+EVALUATION_ALONE = {
+    "change_case:english_capital",
+    "combination:two_responses",
+    "detectable_format:json_format",
+    "detectable_format:multiple_sections",
+    "keywords:letter_frequency",
+    "length_constraints:nth_paragraph_first_word",
+}
+SENTENCES = (  # without commas and without the letters b, g, k, p, v, w and y
+    "the sun is out and so the children sit in their old house near the sea",
+    "the cat sits on the mat in the hall and dreams of the red door at the end of the street",
+    "it is not too late to listen to the other side and then decide",
+)
+LANGUAGES = {
+    "de": "Das Wetter ist heute schön und wir gehen gern im Wald spazieren.",
+    "es": "El tiempo es bueno hoy y nos gusta caminar por el bosque.",
+    "fr": "Le temps est beau et nous aimons marcher dans la forêt.",
+    "it": "Il tempo è bello oggi e ci piace camminare nel bosco.",
+    "pt": "O tempo está bom hoje e nós gostamos de caminhar na floresta.",
+}
 
 
 def rows(split: str) -> list[dict[str, Any]]:
@@ -25,7 +46,64 @@ def rows(split: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def constrained(row: dict[str, Any]) -> ConstrainedPrompt:
+    return ConstrainedPrompt(**row)
+
+
 EVERY = [(split, row) for split in ("train", "eval") for row in rows(split)]
+
+
+def passing_response(row: dict[str, Any]) -> str:
+    """A short response that meets all constraints of a row, built from their settings."""
+    of: dict[str, Settings] = {
+        kind.partition(":")[2]: kwargs
+        for kind, kwargs in zip(row["instruction_id_list"], row["kwargs"], strict=True)
+    }
+    if "constrained_response" in of:
+        return "My answer is maybe."
+    forbidden = of.get("forbidden_words", {}).get("forbidden_words", [])
+    sentence = next(s for s in SENTENCES if not set(s.split()) & set(forbidden))
+    if "response_language" in of:
+        sentence = LANGUAGES[of["response_language"]["language"]]
+    words = [*of.get("existence", {}).get("keywords", [])]
+    if (frequency := of.get("frequency")) and frequency["relation"] == "at least":
+        words += [frequency["keyword"]] * frequency["frequency"]
+    if (letter := of.get("letter_frequency")) and letter["let_relation"] == "at least":
+        words.append(letter["letter"] * letter["let_frequency"])
+    words += ["*sea*"] * of.get("number_highlighted_sections", {}).get("num_highlights", 0)
+    words += ["[name]"] * of.get("number_placeholders", {}).get("num_placeholders", 0)
+    text = " ".join([sentence, *words])
+    if (length := of.get("number_words")) and length["relation"] == "at least":
+        text = " ".join([text] * (length["num_words"] // len(text.split()) + 1))
+    if "json_format" in of:
+        return json.dumps({"answer": text})
+    if "two_responses" in of:
+        text = f"{text}\n******\n{text} too"
+    if bullets := of.get("number_bullet_lists"):
+        text = "\n".join(f"* {part}" for part in [text, *["more"] * (bullets["num_bullets"] - 1)])
+    if paragraphs := of.get("number_paragraphs"):
+        text = "\n***\n".join([text, *["more"] * (paragraphs["num_paragraphs"] - 1)])
+    if first := of.get("nth_paragraph_first_word"):
+        start = first["first_word"]
+        text = "\n\n".join([f"{start} {text}", *[start] * (first["num_paragraphs"] - 1)])
+    if sections := of.get("multiple_sections"):
+        parts = [text, *["more"] * (sections["num_sections"] - 1)]
+        text = "\n".join(
+            f"{sections['section_spliter']} {n}\n{part}" for n, part in enumerate(parts, start=1)
+        )
+    if "title" in of:
+        text = f"<<the sea>>\n{text}"
+    if repeated := of.get("repeat_prompt"):
+        text = f"{repeated['prompt_to_repeat']}\n{text}"
+    if end := of.get("end_checker"):
+        text = f"{text} {end['end_phrase']}"
+    if postscript := of.get("postscript"):
+        text = f"{text}\n{postscript['postscript_marker']} more"
+    if "english_lowercase" in of:
+        text = text.lower()
+    if "english_capital" in of:
+        text = text.upper()
+    return f'"{text}"' if "quotation" in of else text
 
 
 def test_keys_and_texts_are_unique_and_there_are_enough() -> None:
@@ -42,28 +120,68 @@ def test_no_training_request_is_an_evaluation_one() -> None:
         assert any(common[sentence] == 1 for sentence in own), row["key"]
 
 
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_prompts_are_the_rows_of_the_file(split: str) -> None:
+    by_key = {row["key"]: row["prompt"] for row in rows(split)}
+    assert {prompt.id: prompt.text for prompt in all_prompts(load_prompts, split)} == by_key
+
+
+def test_kinds_are_balanced_and_some_are_in_evaluation_alone() -> None:
+    count = {
+        split: Counter(kind for row in rows(split) for kind in row["instruction_id_list"])
+        for split in ("train", "eval")
+    }
+    assert set(count["eval"]) == set(known_kinds())
+    assert set(count["eval"]) - set(count["train"]) == EVALUATION_ALONE and not EVALUATION_ALONE & set(
+        count["train"]
+    )
+    for by_kind in count.values():
+        assert max(by_kind.values()) <= 1.5 * min(by_kind.values()) and min(by_kind.values()) >= 25
+    for split in ("train", "eval"):
+        sizes = Counter(len(row["instruction_id_list"]) for row in rows(split))
+        assert set(sizes) == {1, 2, 3} and min(sizes.values()) >= 80
+
+
 def test_keys_name_the_evaluation_prompts_with_kinds_that_are_not_trained() -> None:
-    trained = {kind for split, row in EVERY if split == "train" for kind in row["instruction_id_list"]}
     for split, row in EVERY:
-        expected = (
-            "train" if split == "train" else "seen" if trained >= set(row["instruction_id_list"]) else "new"
-        )
+        new = bool(EVALUATION_ALONE & set(row["instruction_id_list"]))
+        expected = "train" if split == "train" else "new" if new else "seen"
         assert row["key"].partition("-")[0] == expected
-        assert find_problem(ConstrainedPrompt(**row)) is None, row["key"]
+
+
+def test_every_prompt_states_its_settings() -> None:
+    names = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese"}
+    numbers = {1: "one|once", 2: "two", 3: "three", 4: "four", 5: "five"}
+    for _, row in EVERY:
+        for kwargs in row["kwargs"]:
+            for name, value in kwargs.items():
+                if name.endswith("relation"):
+                    continue
+                for part in value if isinstance(value, list) else [value]:
+                    said = names.get(part, part) if name == "language" else str(part)
+                    pattern = rf"\b{re.escape(said)}" + (f"|{numbers[part]}" if part in numbers else "")
+                    assert re.search(pattern, row["prompt"], re.IGNORECASE), (row["key"], name, part)
+
+
+def test_every_prompt_has_a_short_response_that_meets_all_its_constraints() -> None:
+    for _, row in EVERY:
+        assert find_problem(constrained(row)) is None, row["key"]
+        response = passing_response(row)
+        assert all(strictly_met(constrained(row), response)), (row["key"], response)
+        assert len(response.split()) <= 90
 
 
 def test_scores_are_those_of_lm_evals_own_task() -> None:
     samples = ("", "Sure, here it is:\n* The sea, the *sun*.\n* More tea!", "My answer is no.", '{"sea": 1}')
     for _, row in EVERY[::5]:
-        for response in (row["prompt"], f"Sure:\n{row['prompt']}\nDone.", *samples):
+        for response in (passing_response(row), f"Sure:\n{passing_response(row)}\nDone.", *samples):
             theirs = process_results(row, [response])
-            strict = strictly_met(ConstrainedPrompt(**row), response)
+            strict = strictly_met(constrained(row), response)
             assert strict == theirs["inst_level_strict_acc"]
-            assert loosely_met(ConstrainedPrompt(**row), response) == theirs["inst_level_loose_acc"]
-            if response in samples:
-                ours = grade(row["prompt"], response, True)
-                assert ours.quality == pytest.approx(sum(strict) / len(strict))
-                assert (ours.fault == "none") == theirs["prompt_level_strict_acc"]
+            assert loosely_met(constrained(row), response) == theirs["inst_level_loose_acc"]
+            ours = grade(row["prompt"], response, True)
+            assert ours.quality == pytest.approx(sum(strict) / len(strict))
+            assert (ours.fault == "none") == theirs["prompt_level_strict_acc"]
 
 
 ROW = {
@@ -83,7 +201,6 @@ def test_the_grade_is_the_share_of_constraints_that_are_met(tmp_path: Path) -> N
     comma, quotation = ROW["instruction_id_list"]
     assert graded('"Tea"') == Grade(1.0, "none", {comma: True, quotation: True})
     assert graded("Tea") == Grade(0.5, "some_unmet", {comma: True, quotation: False})
-    assert graded(f'{ROW["prompt"]} "Tea"') == graded('"Tea"')
     assert graded("Tea, milk") == Grade(0.0, "all_unmet", {comma: False, quotation: False})
     with pytest.raises(ValueError, match=r"'Name a drink\.' are unknown: .*data\.eval_path"):
         grade("Name a drink.", "Tea", True, eval_path=path)
@@ -91,12 +208,24 @@ def test_the_grade_is_the_share_of_constraints_that_are_met(tmp_path: Path) -> N
 
 def test_a_copied_prompt_meets_nothing() -> None:
     """Without the rule, nearly half of the bundled constraints are met by the prompt alone."""
-    by_prompt = [strictly_met(ConstrainedPrompt(**row), row["prompt"]) for _, row in EVERY]
+    by_prompt = [strictly_met(constrained(row), row["prompt"]) for _, row in EVERY]
     assert 0.4 < sum(sum(met) / len(met) for met in by_prompt) / len(by_prompt) < 0.5
     for _, row in EVERY:
         prompt = row["prompt"]
-        for copied in (prompt.upper(), prompt.replace(" ", "\n"), f"{prompt}\n{prompt}"):
+        for copied in (
+            prompt,
+            f" {prompt}\n\n",
+            prompt.upper(),
+            prompt.replace(" ", "\n"),
+            f"{prompt}\n{prompt}",
+        ):
             assert grade(prompt, copied, True).fault == "all_unmet", row["key"]
+
+
+def test_an_answer_beside_a_copied_prompt_is_graded_alone() -> None:
+    for _, row in EVERY[::5]:
+        answer = passing_response(row)
+        assert grade(row["prompt"], f"{row['prompt']}{answer}", True) == grade(row["prompt"], answer, True)
 
 
 def test_own_files_replace_the_bundled_ones(tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ def test_one_hard_problem_of_each_template_by_hand() -> None:
     assert {name: known[name].answer for name in HARD_SOLVED} == {
         name: str(n) for name, n in HARD_SOLVED.items()
     }
-    known_texts = {prompt.text for split in ALL.values() for prompt in split}
-    assert not known_texts & {prompt.text for prompt in known.values()}
+    assert len(load_prompts("hard", 300, 0)) == 300
+    texts = {prompt.text for prompt in known.values()}
+    assert len(texts) == len(known) and not texts & {prompt.text for s in ALL.values() for prompt in s}
+    assert all(int(str(prompt.answer)) > 0 for prompt in known.values())
 
 
 def test_the_numbers_of_a_problem_are_small_and_in_its_story() -> None:
@@ -43,3 +45,18 @@ def test_the_numbers_of_a_problem_are_small_and_in_its_story() -> None:
         assert prompt.answer is not None and 0 < int(prompt.answer) <= 144
         assert "{" not in prompt.text and "}" not in prompt.text
         assert extract_answer(str(prompt.reference), "number") == prompt.answer
+
+
+def test_both_splits_have_every_template_and_together_every_problem() -> None:
+    ids = {split: {prompt.id for prompt in prompts} for split, prompts in ALL.items()}
+    assert not ids["train"] & ids["eval"]
+    assert all({name.split("-")[0] for name in found} == {t.key for t in TEMPLATES} for found in ids.values())
+    assert len(ids["train"]) > 512 and len(ids["eval"]) > 200
+    numbers = [(a, b) for a in range(2, 13) for b in range(2, 13)]
+    restricted = sum(2 * (a > b) + (a % b == 0) + (2 * a > b) for a, b in numbers)
+    assert sum(map(len, ids.values())) == 6 * len(numbers) + restricted
+
+
+def test_a_problem_has_the_same_text_in_every_sample() -> None:
+    known = {prompt.id: prompt for prompt in ALL["train"]}
+    assert all(known[prompt.id] == prompt for prompt in load_prompts("train", 50, 3))

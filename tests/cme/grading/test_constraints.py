@@ -1,11 +1,17 @@
 """Verifiable constraints: each kind on right and wrong responses, both scores, and settings that are refused."""
 
+import sys
 from typing import Any
 
+import lm_eval.tasks
+import nltk
 import pytest
 
+from cme import Unavailable
+from cme.grading import constraints
 from cme.grading.constraints import (
     ConstrainedPrompt,
+    check_packages,
     find_problem,
     loosely_met,
     strictly_met,
@@ -57,11 +63,20 @@ def test_absent_settings_may_be_null_as_in_the_published_data() -> None:
         ),
         (("length_constraints:number_words", {"num_words": 5}), "must have values for num_words, relation"),
         (("length_constraints:number_words", {"num_words": 0, "relation": "at least"}), "have relation$"),
+        (("length_constraints:number_words", {"num_words": "5", "relation": "at least"}), "cannot be used"),
         (("length_constraints:number_words", {"num_words": 5, "relation": "at most"}), "cannot be used"),
         (
             ("length_constraints:number_words", {"num_words": -5, "relation": "at least"}),
             "out of range: .*-5",
         ),
+        (
+            (
+                "length_constraints:nth_paragraph_first_word",
+                {"num_paragraphs": 2, "nth_paragraph": 3, "first_word": "a"},
+            ),
+            "out of range: .*'nth_paragraph': 3",
+        ),
+        (("language:response_language", {"language": "xx"}), "cannot be used"),
         (
             ("keywords:letter_frequency", {"letter": "ab", "let_frequency": 2, "let_relation": "at least"}),
             "out of range: .*'ab'",
@@ -84,3 +99,28 @@ def test_a_prompt_needs_distinct_constraints_with_settings() -> None:
     assert "at least one constraint" in str(find_problem(constrained()))
     assert "at least one constraint" in str(find_problem(constrained(comma, prompt=" ")))
     assert "2 entries for 1" in str(find_problem(ConstrainedPrompt(1, "Hi", [comma[0]], [{}, {}])))
+
+
+def test_the_import_downloads_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise LookupError
+
+    for name in [name for name in sys.modules if name.startswith("lm_eval.tasks.ifeval")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(lm_eval.tasks, "ifeval", raising=False)
+    monkeypatch.setattr(nltk.data, "find", fail)
+    monkeypatch.setattr(nltk, "download", fail)
+    assert constraints._ifeval.__wrapped__().instructions_registry.INSTRUCTION_DICT
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constraints, "PACKAGES", ("lm_eval", "not_installed"))
+    with pytest.raises(Unavailable) as caught:
+        check_packages("judge=instruction_following")
+    assert str(caught.value) == (
+        "judge=instruction_following needs the package not_installed, which is not installed: "
+        "pip install 'cme-harness[capabilities]'"
+    )
