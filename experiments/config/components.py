@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -87,6 +88,15 @@ def locate(target: str) -> Callable[..., Any]:
 def is_component(node: Any) -> bool:
     """Whether a value of the resolved configuration is a component."""
     return isinstance(node, Mapping) and ("_target_" in node or "members" in node)
+
+
+def type_name(annotation: Any) -> str:
+    """A type in words, such as `mean | min` and `float | None`."""
+    if isinstance(annotation, type):
+        return annotation.__name__
+    if get_origin(annotation) in (Literal, Union, UnionType):
+        return " | ".join(type_name(option) for option in get_args(annotation)).replace("NoneType", "None")
+    return re.sub(r"typing\.|collections\.abc\.", "", str(annotation))
 
 
 def is_neutral_argument(target: str, name: str, value: Any) -> bool:

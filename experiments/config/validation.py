@@ -13,7 +13,7 @@ from cme.models import template_variables
 from cme.records import LARGEST_COUNT
 from cme.rewards.base import Reward
 from experiments.config import identity, reward_validation
-from experiments.config.components import Component
+from experiments.config.components import Component, type_name
 from experiments.config.family_overlap import Party, run_warnings
 from experiments.config.runs import Run
 from experiments.config.schema import Config
@@ -156,7 +156,7 @@ def _check_component(
         if key not in known:
             raise BadConfig(f"{path}.{key} is not an argument of {target}{suggestion(key, known)}")
         if not _fits(value, known[key]):
-            raise BadConfig(f"{path}.{key}={value}; it must be {_describe_type(known[key])}")
+            raise BadConfig(f"{path}.{key}={value}; it must be {type_name(known[key])}")
     try:
         signature.bind(**arguments, **provided)
     except TypeError as error:
@@ -195,9 +195,3 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation in (bool, str, type(None)):
         return isinstance(value, annotation)
     return True
-
-
-def _describe_type(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return f"one of {', '.join(map(str, get_args(annotation)))}"
-    return str(getattr(annotation, "__name__", annotation)) if not get_args(annotation) else str(annotation)

@@ -4,14 +4,13 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from omegaconf import MISSING
 
 from cme.rewards.cross_model.settings import VerifierReward
 from cme.runtime.shipped import CONF, RUN
-from experiments.config.components import locate, option_settings
+from experiments.config.components import locate, option_settings, type_name
 from experiments.config.composition import config_groups
 from experiments.config.schema import Config
 from experiments.config.settings import declaration, declared_fields
@@ -128,12 +127,4 @@ def _line(path: str, annotation: Any, default: Any, *texts: str) -> str:
     value = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
     # a value that `conf/` gives, a nested one, or a prompt
     shown = "" if default == MISSING or isinstance(default, list | dict) or "\n" in value else f" = {value}"
-    return f"  {path} ({_type_name(annotation)}{shown}): {'; '.join(filter(None, texts))}".removesuffix(": ")
-
-
-def _type_name(annotation: Any) -> str:
-    if isinstance(annotation, type):
-        return annotation.__name__
-    if get_origin(annotation) in (Literal, Union, UnionType):
-        return " | ".join(_type_name(option) for option in get_args(annotation)).replace("NoneType", "None")
-    return re.sub(r"typing\.|collections\.abc\.", "", str(annotation))
+    return f"  {path} ({type_name(annotation)}{shown}): {'; '.join(filter(None, texts))}".removesuffix(": ")
