@@ -29,14 +29,12 @@ BAD = [
     (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_1_5b, qwen_math, smollm2"]),
     (["reward=cmee"], ["reward=cmee", "cme"]),
     (["regime=sftt"], ["regime=sftt is unknown", "pretrained, sft, instruct"]),
-    (["-m", "regime=sft,sftt", "plan=true"], ["regime=sftt is unknown", "pretrained, sft, instruct"]),
     (["tracker=nowhere"], ["tracker=nowhere", "mlflow, none, tensorboard, trackio, wandb"]),
     (["trainer.lora.r=8"], ["trainer.lora.r=8: trainer.lora is null", "adapter=lora"]),
     (["trainer.lerning_rate=1e-4"], ["trainer.lerning_rate=1e-4", "trainer.learning_rate"]),
     (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),
     (["scale=paper", "selection.every=100"], ["selection.every=100 saves 49", "max_checkpoints=25"]),
     (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
-    (["scale=laptop", "family=olmo"], ["family=olmo", "scale=laptop", "miniature, paper"]),
     (["verifier=qwen_coder_1_5b"], ["verifier=qwen_coder_1_5b", "scale=miniature", "laptop"]),
     ([*OPEN_ENDED, "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
     (["scale=laptop", "data=instructions"], ["judge", "data=instruction_following", "judge=reference_similarity"]),
@@ -44,7 +42,6 @@ BAD = [
     (["trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
     (["trainer.num_generations=7"], ["trainer.num_generations=7", "64", "2, 4, 8, 16, 32, 64"]),
     (["family=qwen,llama"], ["family=qwen,llama", "-m"]),
-    (["trainer.loss_type=dapoo"], ["trainer.loss_type=dapoo", "dapo"]),
     (["preset=paper"], ["preset=paper", "scale=miniature", "scale=paper", "preset=matched"]),
     (["reward=majority_vote", "reward.train_on=9"], ["train_on=9", "num_generations=8"]),
     (["reward=token_entropy_format", "data.answers=none"], ["no_answer=-7.0", "answers=none"]),
@@ -53,8 +50,6 @@ BAD = [
     (["~reward.score_end_of_turn", "~reward.verifier"], ["reward", "verifier"]),
     (["reward._target_=cme.rewards.Nope"], ["reward._target_=cme.rewards.Nope, which no file in conf/ names"]),
     (["trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
-    (["evaluation.max_new_tokens=99999999999999999999"], ["evaluation.max_new_tokens=99999999999999999999", "at most"]),
-    (["reward=cme_rank", "reward.num_generations=4"], ["reward.num_generations=4", "trainer.num_generations=8"]),
     *(([f"{field}=2000000"], [f"{field}=2000000; it must be above 0 and at most 1000000"])
       for field in ("evaluation.max_new_tokens", "trainer.max_completion_length")),
     *(([f"data.{field}=mine.jsonl"], [f"data.{field}=mine.jsonl has no effect with data=world", "use data=file"])
@@ -71,11 +66,8 @@ BAD = [
     (["seed=-1"], ["seed=-1; it must be at least 0"]),
     (["seed=4294967296"], ["seed=4294967296", "below 4294967296"]),
     ([*OPENAI, "judge.decoding.max_completion_tokens=-5"], ["max_completion_tokens=-5", "least 1"]),
-    (["+foo=1"], ["foo"]),
-    (["nonsense"], ["nonsense", "key=value"]),
     *(([option], [f"{option} is not an option", "plan=true"])
       for option in ("--dry-run", "-", "--seed=1", "-m=2")),
-    (["~reward"], ["reward"]),
     (["~guard.patience"], ["~guard.patience: a field of the configuration cannot be deleted"]),
     (["reward.score_end_of_turn=maybe"], ["reward.score_end_of_turn=maybe", "bool"]),
     (["trusted_packages=[nowhere]", "judge._target_=nowhere.x"], ["judge._target_=nowhere.x cannot be imported"]),
@@ -90,7 +82,6 @@ BAD = [
     *(([f"{group}.name=x/../evil"], [f"{group}.name='x/../evil'", "part of file names"])
       for group in ("family", "reward", "selection.judge")),
     *(([f"reward.name={name}"], [f"reward.name={name!r}"]) for name in ("..", "a b")),
-    (["judge=panel", "judge.members.gpt_5_2.name=../evil"], ["judge.members.gpt_5_2.name='../evil'"]),
     (["experiment=rewards", "experiment.name=../evil"], ["experiment.name='../evil'"]),
     (["results_dir="], ["results_dir is empty"]),
     # a resolved configuration is recorded
