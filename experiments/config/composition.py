@@ -201,7 +201,7 @@ def _set_field(config: DictConfig, override: Override) -> None:
     except (ConfigAttributeError, ConfigKeyError, ConfigTypeError) as error:
         known = flatten(OmegaConf.to_container(config, resolve=False))
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "`python run.py --cfg job` prints all fields"
+        hint = f"did you mean {near[0]}?" if near else f"`{shipped.RUN} --cfg job` prints all fields"
         raise BadConfig(f"{text}: there is no field {key}; {hint}") from error
     except OmegaConfBaseException as error:
         expected = getattr(node._get_node(name)._metadata.ref_type, "__name__", "Any")  # noqa: SLF001

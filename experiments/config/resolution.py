@@ -74,7 +74,7 @@ def _check_declared(config: DictConfig, path: str = "") -> None:
     for key in map(str, config):
         if key not in known:
             raise BadConfig(
-                f"{path}{key} is not a field of the configuration; `python run.py --help` lists all fields"
+                f"{path}{key} is not a field of the configuration; `{shipped.RUN} --help` lists all fields"
             )
         if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
