@@ -147,7 +147,7 @@ def test_a_launch_that_is_interrupted_goes_on(cell: Cell, tmp_path: Path) -> Non
         line, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 300
-    while not any(folder.glob("*/resume/*/whole.json")) and time.monotonic() < deadline:
+    while not any(folder.glob("trainings/*/resume/*/whole.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     launch.send_signal(signal.SIGTERM)
     said = launch.communicate(timeout=120)[1]
