@@ -5,7 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.experiments.ablations import ADVANTAGE_NORM, GRANULARITY, GROUP_SIZE, KL_BETA, own_experiment
+from analysis.experiments.ablations import (
+    ADVANTAGE_NORM,
+    GRANULARITY,
+    GROUP_SIZE,
+    KL_BETA,
+    declare_own_experiment,
+)
 from analysis.experiments.base import Experiment
 from analysis.experiments.independence import INDEPENDENCE
 from analysis.experiments.main_table import MAIN_TABLE
@@ -49,7 +55,7 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     Experiments whose runs are in the overview alone have no section.
     """
     names = dict.fromkeys(plan.name for plan in records.experiments)
-    named = {name: own_experiment(name) for name in names if name not in (*EXPERIMENTS, OVERVIEW)}
+    named = {name: declare_own_experiment(name) for name in names if name not in (*EXPERIMENTS, OVERVIEW)}
     sections = []
     for name, experiment in (EXPERIMENTS | named).items():
         plans = [plan for plan in records.experiments if plan.name == name]

@@ -8,6 +8,7 @@ from math import isnan, nan
 
 import numpy as np
 
+from analysis.records.grouping import group_by
 from analysis.records.relations import relation
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.render import Estimate, mean_over_seeds
@@ -45,11 +46,13 @@ def arm_of(run: RunRecord) -> str:
 
 @dataclass(frozen=True)
 class FactTest:
-    """One test: a difference by unit, with the verdict by `rule` or, if there is a reason, that it is not testable."""
+    """One test of the policies trained with another family's verifier: their difference from `against` by unit.
+
+    `untestable` is the reason if there is no verdict; otherwise `rule` gives it.
+    """
 
     question: str
-    one: str
-    other: str
+    against: str
     group: str
     values: Shares
     untestable: str
@@ -63,8 +66,8 @@ class FactTest:
     @property
     def by_family(self) -> dict[str, float]:
         """The mean of each family."""
-        families = dict.fromkeys(family for family, _ in self.values)
-        return {f: float(np.mean([v for (own, _), v in self.values.items() if own == f])) for f in families}
+        families = group_by(self.values, lambda unit: unit[0])
+        return {name: float(np.mean([self.values[u] for u in units])) for name, units in families.items()}
 
     @property
     def verdict(self) -> str:
@@ -74,7 +77,7 @@ class FactTest:
         return f"not testable: {reason}" if reason else self.rule(self)
 
 
-def main_verdict(test: FactTest) -> str:
+def judge_protection(test: FactTest) -> str:
     """Supported above the margin in every family's direction, refuted below it, else undecided."""
     _, lo, hi = test.estimate
     if lo > MARGIN and min(test.by_family.values()) >= 0:
@@ -82,12 +85,12 @@ def main_verdict(test: FactTest) -> str:
     return "refuted here" if hi < MARGIN else "undecided"
 
 
-def sign_verdict(test: FactTest) -> str:
+def judge_sign(test: FactTest) -> str:
     """Supported if the interval lies above 0."""
     return "supported here" if test.estimate.lo > 0 else "not supported"
 
 
-def exchange_verdict(test: FactTest) -> str:
+def judge_exchange(test: FactTest) -> str:
     """Refuted if the policy lost more than the margin on facts that the verifier alone has wrong."""
     _, lo, hi = test.estimate
     return "refuted here" if hi < -MARGIN else "supported here" if lo > -MARGIN else "undecided"
@@ -163,12 +166,12 @@ class Facts:
         beyond = {unit: main[unit] - rest[unit] for unit in main if unit in rest}
         exchange, net = self.difference(OTHER, UNTRAINED, GROUPS[1]), self.difference(OTHER, SAME, ALL)
         rows = (
-            ("main test", SAME, GROUPS[0], main, main_verdict),
-            ("independence or quality", SAME, f"{GROUPS[0]} minus rest", beyond, sign_verdict),
-            ("exchange of errors", UNTRAINED, GROUPS[1], exchange, exchange_verdict),
-            ("net of the exchange", SAME, ALL, net, sign_verdict),
+            ("main test", SAME, GROUPS[0], main, judge_protection),
+            ("independence or quality", SAME, f"{GROUPS[0]} minus rest", beyond, judge_sign),
+            ("exchange of errors", UNTRAINED, GROUPS[1], exchange, judge_exchange),
+            ("net of the exchange", SAME, ALL, net, judge_sign),
         )
         return [
-            FactTest(question, OTHER, against, group, values, self.untestable, rule)
+            FactTest(question, against, group, values, self.untestable, rule)
             for question, against, group, values, rule in rows
         ]

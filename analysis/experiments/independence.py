@@ -11,15 +11,10 @@ from functools import partial
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, file_name
+from analysis.experiments.base import Experiment
 from analysis.experiments.facts import ALL, GROUPS, MARGIN, OTHER, SAME, UNTRAINED, Facts, FactTest, arm_of
 from analysis.experiments.verifier_sweep import outcome_table
-from analysis.experiments.verifiers import (
-    GeneratorOutcomes,
-    gain_panel,
-    quality_views,
-    win_panel,
-)
+from analysis.experiments.verifiers import GeneratorOutcomes, gain_panel, quality_views, win_panel
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import RELATIONS, Plot, Style
 from analysis.figures.win_rates import TICKS, ceiling_legend, control_notes
@@ -47,7 +42,7 @@ class IndependenceView(GeneratorOutcomes):
     facts: Facts
 
 
-def views(runs: Sequence[RunRecord]) -> list[IndependenceView]:
+def independence_views(runs: Sequence[RunRecord]) -> list[IndependenceView]:
     """The results of each generator. Raises NothingToShow without a verdict."""
     facts = Facts(runs)
     return [IndependenceView(view.generator, view.runs, view.outcomes, facts) for view in quality_views(runs)]
@@ -73,12 +68,12 @@ def fact_test_table(view: IndependenceView) -> Iterator[Table]:
         return ", ".join(f"{family_name(family)} {value:+.3f}" for family, value in test.by_family.items())
 
     yield build_table(
-        name=file_name("test", scale),
+        name=f"test {scale}",
         title=f"Verifiers of another family on facts that a family has wrong (scale: {scale})",
         columns=[
             Column("test", lambda test: test.question),
-            Column("trained with", lambda test: test.one),
-            Column("against", lambda test: test.other),
+            Column("trained with", lambda _: OTHER),
+            Column("against", lambda test: test.against),
             Column(
                 "facts",
                 lambda test: test.group,
@@ -118,7 +113,7 @@ def share_table(view: IndependenceView) -> Iterator[Table]:
         return ", ".join(f"{family_name(family)} {build}" for family, build in sorted(facts.shares[arm, ALL]))
 
     yield build_table(
-        name=file_name("facts", scale),
+        name=f"facts {scale}",
         title=f"Facts that greedy responses have right, by the families that have them wrong (scale: {scale})",
         columns=[
             Column("verifier or reward", lambda arm: arm),
@@ -141,7 +136,11 @@ def share_figure(view: IndependenceView) -> Iterator[Plot]:
     if not facts.shares:
         return
     styles = RELATIONS | {UNTRAINED: Style("#767676", "o")}
-    rows = {arm: arm_label(facts, arm) for arm in facts.arms}
+    rows = {}
+    for arm in facts.arms:
+        families = {family_name(family) for family, _ in facts.shares[arm, ALL]}
+        only = f", {families.pop()}" if len(families) == 1 else ""
+        rows[arm] = f"{ARMS.get(arm, arm)}{only}"
 
     def dot(arm: str, group: str) -> Dot:
         style = styles[arm.partition(" (")[0].lower()]
@@ -161,35 +160,26 @@ def share_figure(view: IndependenceView) -> Iterator[Plot]:
         f"pairs, which the table lists, are not comparable in size. Scale: {scale}."
     )
     figure = forest(title, [Block("", rows, panels, share_x=True)], {}, tick="family and build")
-    yield Plot(file_name("facts", scale), caption, figure)
-
-
-def arm_label(facts: Facts, arm: str) -> str:
-    """An arm's row in the figure, with the family if it is only one."""
-    families = dict.fromkeys(family_name(family) for family, _ in facts.shares[arm, ALL])
-    only = f", {next(iter(families))}" if len(families) == 1 else ""
-    return f"{ARMS.get(arm, arm)}{only}"
+    yield Plot(f"facts {scale}", caption, figure)
 
 
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     """The policy's gain and its win rate, one row per verifier."""
     panels = [gain_panel("policy's gain in true quality (-1 to 1)", view.outcomes), win_panel(view)]
-    drawn = {one.relation for one in view.outcomes}
-    relations = {name: style for name, style in RELATIONS.items() if name in drawn}
     figure = forest(
         f"Relation of the verifier to the generator (scale: {view.scale})",
         [Block(f"generator: {view.generator}, judge: {judge_label(view.judge)}", view.rows, panels)],
-        relations | ceiling_legend(view.controls),
+        view.legend() | ceiling_legend(view.controls),
     )
     caption = (
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it: true quality "
         "of the trained policy minus the untrained model's, and its win rate, both with across-seed 95 % intervals; "
         f"{TICKS}.{control_notes(view.controls)}"
     )
-    yield Plot(file_name(view.scale, view.generator), caption, figure)
+    yield Plot(f"{view.scale} {view.generator}", caption, figure)
 
 
-def frame(views: Sequence[IndependenceView]) -> pd.DataFrame:
+def independence_frame(views: Sequence[IndependenceView]) -> pd.DataFrame:
     """One row per generator and verifier: the result and the shares of right facts."""
     rows = []
     for view in views:
@@ -214,8 +204,8 @@ INDEPENDENCE = Experiment(
         "policy learns the verifier's own false beliefs. At other scales no false beliefs are known, so there is no "
         "verdict."
     ),
-    views=views,
+    views=independence_views,
     tables=(fact_test_table, share_table, lambda view: [outcome_table(view, "Training with each verifier")]),
     figures=(share_figure, outcome_plot),
-    frame=frame,
+    frame=independence_frame,
 )

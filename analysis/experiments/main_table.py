@@ -5,18 +5,29 @@ Where the runs were compared with further models too, both sides against these: 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, file_name
-from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods, NamedRuns
-from analysis.experiments.methods import FAMILY, MethodColumn, evidence, methods_frame, seeds
+from analysis.experiments.base import Experiment
+from analysis.experiments.methods import (
+    FAMILY,
+    JudgedMethods,
+    MethodColumn,
+    MethodRow,
+    Methods,
+    NamedRuns,
+    evidence_tables,
+    methods_frame,
+    seed_tables,
+)
 from analysis.experiments.rewards import verdict_table
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, main_plot
+from analysis.records.grouping import group_by
 from analysis.records.names import family_name, regime_name, reward_name, sort_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.sections.base import Part, write_part
@@ -38,8 +49,8 @@ from analysis.tables.render import Entry, Table, build_table, pick, slug
 from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
 from cme.records import CUT_START, RunRecord
 
-Place = tuple[str, str, str, str]
-"""Judge, family, regime and method of a cell."""
+identify = attrgetter("judge", "family", "regime", "method")
+"""The fields that distinguish the cells of one experiment and scale."""
 
 
 def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
@@ -51,10 +62,10 @@ def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
         yield quality_table(view.cells)
 
 
-def win_rate_figure(view: JudgedMethods) -> Iterator[Plot]:
+def main_plots(view: JudgedMethods) -> Iterator[Plot]:
     """The win rates and scores of every cell, with the published range."""
     if view.cells:
-        name = file_name("win-rates", view.scale, view.judge)
+        name = f"win-rates {view.scale} {view.judge}"
         scale = "the paper's scale" if view.scale == "paper" else "other scale"
         source = f"{sources_of()['main_table.csv']}; {scale}"
         yield main_plot(name, view.cells, main_table_range(), source, controls_of(view.cells))
@@ -72,24 +83,18 @@ class ComparedCell:
         """The policy's win rate minus the untrained model's, paired by prompt."""
         return contrast(self.policy.tally, self.start.tally)
 
-
-def gain_entry(pair: ComparedCell) -> Entry:
-    """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
-    entry = difference_entry(pair.gain)
-    return replace(entry, bold=entry.bold and not (pair.policy.win.open or pair.start.win.open))
-
-
-COMPARED: Mapping[str, Callable[[ComparedCell], Entry]] = {
-    "trained against": lambda pair: win_rate_entry(pair.policy),
-    "start against": lambda pair: win_rate_entry(pair.start),
-    "gain on": gain_entry,
-}
-"""The columns on a further model by their headers."""
-Comparisons = Mapping[str, Mapping[Place, ComparedCell]]
-"""By further model and place, the compared cells."""
+    @property
+    def gain_entry(self) -> Entry:
+        """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
+        entry = difference_entry(self.gain)
+        return replace(entry, bold=entry.bold and not (self.policy.win.open or self.start.win.open))
 
 
-def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
+Comparisons = Mapping[str, Mapping[Any, ComparedCell]]
+"""By further model and identity of the cell (`identify`), the compared cells."""
+
+
+def write_comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
     """Write the comparisons with further models; empty if no run has any."""
     compared = compare_cells(views[0].named)
     tables = [comparator_table(view, compared) for view in views if view.cells and compared]
@@ -99,7 +104,7 @@ def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
     return write_part(f"{slug(views[0].scale)}-main-table-comparators", tables, frame, [], out)
 
 
-def compare_cells(named: NamedRuns) -> dict[str, dict[Place, ComparedCell]]:
+def compare_cells(named: NamedRuns) -> Comparisons:
     """The cells of the runs of which both sides were judged against a further model; the cut start is none."""
     sides: dict[str, tuple[list[RunRecord], list[RunRecord]]] = {}
     for run in named.runs:
@@ -111,26 +116,31 @@ def compare_cells(named: NamedRuns) -> dict[str, dict[Place, ComparedCell]]:
     compared = {}
     for name in sort_names(sides):
         policy, start = (
-            {place_of(cell): cell for cell in NamedRuns(runs, named.labels).cells} for runs in sides[name]
+            {identify(cell): cell for cell in NamedRuns(runs, named.labels).cells} for runs in sides[name]
         )
-        compared[name] = {at: ComparedCell(policy[at], start[at]) for at in policy if at in start}
+        compared[name] = {key: ComparedCell(policy[key], start[key]) for key in policy if key in start}
     return compared
 
 
-def place_of(cell: Cell) -> Place:
-    """The fields that distinguish the cells of one experiment and scale."""
-    return cell.judge, cell.family, cell.regime, cell.method
+def comparator_columns(name: str, compared: Mapping[Any, ComparedCell]) -> list[MethodColumn]:
+    """The columns on a further model."""
+
+    def column(header: str, entry: Callable[[ComparedCell], Entry]) -> MethodColumn:
+        def text(row: MethodRow) -> Entry:
+            pair = compared.get(identify(row.cell))
+            return NOT_RUN if pair is None else entry(pair)
+
+        return MethodColumn(f"{header} {name}", text)
+
+    return [
+        column("trained against", lambda pair: win_rate_entry(pair.policy)),
+        column("start against", lambda pair: win_rate_entry(pair.start)),
+        column("gain on", lambda pair: pair.gain_entry),
+    ]
 
 
 def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
     """One judge's cells against their untrained model and against every further model."""
-
-    def entry(
-        by_place: Mapping[Place, ComparedCell], shown: Callable[[ComparedCell], Entry], row: MethodRow
-    ) -> Entry:
-        pair = by_place.get(place_of(row.cell))
-        return NOT_RUN if pair is None else shown(pair)
-
     several = len({cell.method for cell in view.cells}) > 1
     columns = [
         FAMILY,
@@ -141,16 +151,14 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
         ),
         MethodColumn("cut start", lambda row: cut_start_entry(row.cell.controls)),
         MethodColumn("ceiling", lambda row: ceiling_entry(row.cell.controls)),
+        *(column for name, cells in compared.items() for column in comparator_columns(name, cells)),
     ]
-    for name, by_place in compared.items():
-        for head, shown in COMPARED.items():
-            columns.append(MethodColumn(f"{head} {name}", partial(entry, by_place, shown)))
-    families = dict.fromkeys(cell.family for cell in view.cells)
+    rows = [row for group in view.groups for row in group]
     return build_table(
-        name=file_name("main-table-comparators", view.scale, view.judge),
+        name=slug(f"main-table-comparators {view.scale} {view.judge}"),
         title=f"Win rate against further models (%), {view.where}",
         columns=columns,
-        groups=[[row for row in view.rows if row.cell.family == family] for family in families],
+        groups=group_by(rows, lambda row: row.cell.family).values(),
         notes=[
             "Share of comparisons won on the same prompts; ties count half and all seeds are pooled. In brackets: 95 % "
             "interval over prompts, for these models.",
@@ -160,7 +168,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
             "cells.",
             "Cut start: what the untrained model's own responses, cut short, win against the uncut ones.",
             "Ceiling: what a perfect policy would win against the untrained model, where the truth is known.",
-            *(f"{name}: {checkpoints(view.named.runs, name)}." for name in compared),
+            *(f"{name}: {checkpoints_of(view.named.runs, name)}." for name in compared),
             f"{NOT_RUN.text}: the untrained model is that model itself, or no run was compared with it.",
             *gap_notes(view.cells, compared),
             *stop_notes(view.cells),
@@ -168,7 +176,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
     )
 
 
-def checkpoints(runs: Sequence[RunRecord], name: str) -> str:
+def checkpoints_of(runs: Sequence[RunRecord], name: str) -> str:
     """A further model's checkpoint, or that of each family."""
     found = {
         (run.family, c.checkpoint): None for run in runs for c in run.comparisons or [] if c.name == name
@@ -182,10 +190,10 @@ def checkpoints(runs: Sequence[RunRecord], name: str) -> str:
 def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
     """Notes on missing comparisons, unscored verdicts and few prompts."""
     pairs = [
-        (name, cell, by_place[place_of(cell)])
-        for name, by_place in compared.items()
+        (name, cell, pairs[identify(cell)])
+        for name, pairs in compared.items()
         for cell in cells
-        if place_of(cell) in by_place
+        if identify(cell) in pairs
     ]
     notes = [
         f"{place(cell)} {cell.method}: {len(pair.policy.runs)} of {len(cell.runs)} runs were compared with {name}."
@@ -209,8 +217,8 @@ def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
 def comparators_frame(compared: Comparisons) -> pd.DataFrame:
     """One row per cell and further model: win rates in percent and gains in percentage points, unrounded."""
     rows: list[dict[str, Any]] = []
-    for name, by_place in compared.items():
-        for pair in by_place.values():
+    for name, pairs in compared.items():
+        for pair in pairs.values():
             gain, judged = pair.gain, "rate lo hi scored unscored"
             rows.append(
                 {"comparator": name}
@@ -236,8 +244,8 @@ MAIN_TABLE = Experiment(
         "untrained model are compared on the same prompts."
     ),
     views=Methods("CME against its untrained model", "reward", reward_name),
-    tables=(win_rate_tables, verdict_table, seeds, evidence),
-    figures=(win_rate_figure,),
+    tables=(win_rate_tables, verdict_table, seed_tables, evidence_tables),
+    figures=(main_plots,),
     frame=methods_frame,
-    appendices=(comparators,),
+    appendices=(write_comparators,),
 )

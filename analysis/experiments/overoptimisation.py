@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import Experiment, GeneratorRuns, file_name, group_by_generator
+from analysis.experiments.base import Experiment, GeneratorRuns, group_by_generator
 from analysis.figures.paths import greedy_plot, kl_plot
 from analysis.figures.style import Plot, method_styles
 from analysis.records.builds import seed_names
@@ -71,15 +72,15 @@ class LongRuns(GeneratorRuns):
     def courses(self) -> list[list[Course]]:
         """By method, the courses of sampled responses and, if checkpoints were saved, of greedy ones."""
         return [
-            [{"label": method} | self.sampled_course(runs), *self.greedy_courses(method, runs)]
+            [self.sampled_course(method, runs), *self.greedy_courses(method, runs)]
             for method, runs in self.methods.items()
         ]
 
-    def of(self, responses: str) -> list[Course]:
+    def courses_of(self, responses: str) -> list[Course]:
         """The courses of sampled or of greedy responses."""
         return [course for courses in self.courses for course in courses if course["responses"] == responses]
 
-    def sampled_course(self, runs: Sequence[RunRecord]) -> Course:
+    def sampled_course(self, method: str, runs: Sequence[RunRecord]) -> Course:
         """The course of the completions that one method's runs sampled in training.
 
         Runs without true quality and runs without a whole block are left out and counted in `left_out`.
@@ -89,6 +90,7 @@ class LongRuns(GeneratorRuns):
         kept = [run for run in runs if run.run_id in quality.index]
         histories = [self.history[self.history["run_id"] == run.run_id] for run in kept]
         return {
+            "label": method,
             "responses": SAMPLED,
             "left_out": len(runs) - len(kept),
             **self.changes(quality, kept),
@@ -135,7 +137,7 @@ class LongRuns(GeneratorRuns):
         return course
 
 
-def views(runs: Sequence[RunRecord]) -> list[LongRuns]:
+def group_long_runs(runs: Sequence[RunRecord]) -> list[LongRuns]:
     """The runs of each generator, in the order of the rewards."""
     found = []
     for generator, own in group_by_generator(runs):
@@ -166,10 +168,10 @@ def change_column(header: str, name: str, bold_if: str = "", note: str = "") -> 
 
 def course_table(view: LongRuns) -> Iterator[Table]:
     """Quality of sampled and greedy responses at start, peak and end, the fall, and what the reward did meanwhile."""
-    left_out = sum(course["left_out"] for course in view.of(SAMPLED))
+    left_out = sum(course["left_out"] for course in view.courses_of(SAMPLED))
     gap = f"{left_out} runs are left out: no true quality, or no whole block of {BLOCK} steps."
     yield build_table(
-        name=file_name(view.scale, view.generator),
+        name=f"{view.scale} {view.generator}",
         title=f"True quality over a long training ({view.where})",
         columns=[
             CourseColumn("reward", lambda course: course["label"], once=True),
@@ -225,7 +227,7 @@ def course_table(view: LongRuns) -> Iterator[Table]:
         ],
         groups=view.courses,
         notes=[
-            *(summary(courses) for courses in map(view.of, (SAMPLED, GREEDY)) if courses),
+            *(summary(courses) for courses in map(view.courses_of, (SAMPLED, GREEDY)) if courses),
             *([gap] if left_out else []),
         ],
     )
@@ -234,15 +236,15 @@ def course_table(view: LongRuns) -> Iterator[Table]:
 def checkpoint_table(view: LongRuns) -> Iterator[Table]:
     """Without an oracle, the win rates of the saved checkpoints."""
     saved = [run for run in view.runs if run.trajectory is not None]
-    if saved and not view.of(GREEDY):
-        yield replace(trajectory_table(saved), name=file_name("checkpoints", view.scale, view.generator))
+    if saved and not view.courses_of(GREEDY):
+        yield replace(trajectory_table(saved), name=f"checkpoints {view.scale} {view.generator}")
 
 
 def distance_figure(view: LongRuns) -> Iterator[Plot]:
     """Quality and the held-out verifier against the root of the KL divergence."""
     blocks = view.blocks.merge(greedy_steps(view.runs), on=["run_id", "step"], how="left")
     styles = method_styles({method: runs[0].reward for method, runs in view.methods.items()})
-    yield kl_plot(file_name("sqrt-kl", view.scale, view.generator), view.where, blocks, styles)
+    yield kl_plot(f"sqrt-kl {view.scale} {view.generator}", view.where, blocks, styles)
 
 
 def greedy_figure(view: LongRuns) -> Iterator[Plot]:
@@ -251,19 +253,20 @@ def greedy_figure(view: LongRuns) -> Iterator[Plot]:
     if not saved.empty:
         labels = {run.run_id: method for method, runs in view.methods.items() for run in runs}
         saved = saved.assign(block=saved["step"], label=saved["run_id"].map(labels))
-        name = file_name("greedy", view.scale, view.generator)
+        name = f"greedy {view.scale} {view.generator}"
         title = f"Sampled and greedy quality ({view.where})"
         yield greedy_plot(name, title, view.blocks, saved, list(view.methods))
 
 
-def frame(views: Sequence[LongRuns]) -> pd.DataFrame:
+def courses_frame(views: Sequence[LongRuns]) -> pd.DataFrame:
     """One row per generator, method and kind of responses."""
     rows: list[dict[str, Any]] = []
     for view in views:
-        for course in (course for courses in view.courses for course in courses):
-            rows.append({"generator": view.generator})
+        for course in chain.from_iterable(view.courses):
+            row: dict[str, Any] = {"generator": view.generator}
             for name, value in course.items():
-                rows[-1] |= value.columns(name) if isinstance(value, Estimate) else {name: value}
+                row |= value.columns(name) if isinstance(value, Estimate) else {name: value}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -280,8 +283,8 @@ OVEROPTIMISATION = Experiment(
         "the completions sampled in training and, if checkpoints were saved, on their greedy responses: the responses "
         "that a user sees can get worse while the training samples look level."
     ),
-    views=views,
+    views=group_long_runs,
     tables=(course_table, checkpoint_table),
     figures=(distance_figure, greedy_figure),
-    frame=frame,
+    frame=courses_frame,
 )

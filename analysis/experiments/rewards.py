@@ -10,22 +10,25 @@ from math import isnan
 
 import numpy as np
 
-from analysis.experiments.base import Experiment, across_seeds, file_name
-from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
+from analysis.experiments.base import Experiment, across_seeds
 from analysis.experiments.methods import (
     FAMILY,
     P_VALUE,
     REGIME,
     SCORE,
     WIN_RATE,
+    JudgedMethods,
     MethodColumn,
+    MethodRow,
+    Methods,
     baseline_table,
-    evidence,
+    evidence_tables,
     methods_frame,
-    seeds,
+    seed_tables,
     summary_table,
-    win_rates,
+    win_rate_plots,
 )
+from analysis.records.grouping import group_by
 from analysis.records.names import SHOWN, reward_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted, interval_excludes
@@ -64,7 +67,7 @@ def ending(row: MethodRow) -> str:
     return "; ".join(texts) or "-"
 
 
-def against_cme(row: MethodRow) -> Entry:
+def contrast_entry(row: MethodRow) -> Entry:
     """The difference of a cell's win rate from CME's, such as +5.2 [1.1, 9.3]."""
     if row.contrast is None:
         return Entry("-")
@@ -76,17 +79,21 @@ def against_cme(row: MethodRow) -> Entry:
 
 @dataclass(frozen=True, eq=False)
 class RewardVerdict:
-    """A cell with its difference from the random reward, its win rate against the cut start, and the verdict.
+    """A cell with its difference from the random reward, and the verdict by the rule stated before the runs.
 
-    `p`, over prompts and seeds, is corrected by Holm over the rewards of the same generator. The verdict follows the
-    rule stated before the runs; `sensitive`: whether the ground truth passes the test here, so that others can.
+    `p`, over prompts and seeds, is corrected by Holm over the rewards of the same generator. `sensitive`: whether the
+    ground truth passes the test here, so that others can.
     """
 
     cell: Cell
     difference: Contrast
     p: float
-    cut_start: SeedSpread | None
     sensitive: bool
+
+    @property
+    def cut_start(self) -> SeedSpread | None:
+        """The win rate against the cut start; None if it was not compared."""
+        return self.cell.controls.seeds_against_cut_start
 
     @property
     def verdict(self) -> str:
@@ -106,23 +113,18 @@ class RewardVerdict:
 
 def reward_verdicts(view: JudgedMethods) -> list[list[RewardVerdict]]:
     """By generator, a verdict for each cell that has the random reward beside it."""
-    contrasts = {id(cell): difference for cell, _, difference, _ in build_contrasts(view.cells, "random")}
+    compared = [(cell, change) for cell, _, change, _ in build_contrasts(view.cells, "random")]
     groups = []
-    for group in view.groups:
-        rows = [(row, contrasts[id(row.cell)]) for row in group if id(row.cell) in contrasts]
-        adjusted = holm_adjusted(np.array([difference.across_seeds_p for _, difference in rows]))
-        sensitive = any(
-            row.cell.reward in TRUTHS and difference.across_seeds_lo > MARGIN for row, difference in rows
-        )
+    for own in group_by(compared, lambda pair: (pair[0].family, pair[0].regime)).values():
+        adjusted = holm_adjusted(np.array([change.across_seeds_p for _, change in own]))
+        sensitive = any(cell.reward in TRUTHS and change.across_seeds_lo > MARGIN for cell, change in own)
         groups.append(
             [
-                RewardVerdict(
-                    row.cell, difference, float(p), row.cell.controls.seeds_against_cut_start, sensitive
-                )
-                for (row, difference), p in zip(rows, adjusted, strict=True)
+                RewardVerdict(cell, change, float(p), sensitive)
+                for (cell, change), p in zip(own, adjusted, strict=True)
             ]
         )
-    return [group for group in groups if group]
+    return groups
 
 
 def verdict_table(view: JudgedMethods) -> Iterator[Table]:
@@ -130,9 +132,8 @@ def verdict_table(view: JudgedMethods) -> Iterator[Table]:
     groups = reward_verdicts(view)
     if not groups:
         return
-
     yield build_table(
-        name=file_name("verdicts", view.scale, view.judge),
+        name=f"verdicts {view.scale} {view.judge}",
         title=f"Which rewards work and which fail, {view.where}",
         columns=[
             FAMILY,
@@ -188,7 +189,7 @@ REWARDS = Experiment(
             P_VALUE,
             MethodColumn(
                 "against CME",
-                against_cme,
+                contrast_entry,
                 "Against CME: difference of the win rates in percentage points, paired by prompt, with the 95 % "
                 f"interval over prompts and seeds, below {MIN_SEEDS} seeds over prompts alone. Bold: it excludes no "
                 "difference, without correction. Where a method has another verifier than CME, the difference "
@@ -211,9 +212,9 @@ REWARDS = Experiment(
         ),
         verdict_table,
         baseline_table,
-        seeds,
-        evidence,
+        seed_tables,
+        evidence_tables,
     ),
-    figures=(win_rates,),
+    figures=(win_rate_plots,),
     frame=methods_frame,
 )

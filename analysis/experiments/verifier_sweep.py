@@ -3,36 +3,58 @@
 from collections.abc import Iterator, Sequence
 from math import isnan
 
-import numpy as np
 import pandas as pd
 
-from analysis.experiments.base import Experiment, file_name
+from analysis.experiments.base import Experiment, paired_dots
 from analysis.experiments.published_sweeps import PUBLISHED_ACCURACY, PUBLISHED_QUALITY, PublishedSweep
+from analysis.experiments.verifier_tests import (
+    count_gains,
+    describe_ability_effect,
+    describe_knowledge_effect,
+)
 from analysis.experiments.verifiers import (
-    SEEDS_NOTE,
-    VERIFIER_COLUMNS,
     GeneratorOutcomes,
-    Outcome,
-    OutcomeColumn,
+    VerifierOutcome,
     accuracy_views,
-    gain_entry,
     gain_panel,
-    own_quality,
-    panel,
+    outcome_panel,
     quality_views,
     win_panel,
 )
-from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.forest import Block, Panel, forest
 from analysis.figures.style import RELATIONS, UNTRAINED, Plot
 from analysis.figures.win_rates import TICKS, ceiling_legend, control_notes
+from analysis.records.builds import seed_names
 from analysis.records.names import STATED, judge_label, plain_name
-from analysis.stats.contrasts import Contrast, contrast, on_common_builds, split_builds
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.regression import partial_correlation
 from analysis.stats.seeds import MIN_SEEDS
 from analysis.tables.cell_tables import CONTROL_COLUMNS, without_absent_controls
-from analysis.tables.render import Entry, Estimate, Table, build_table
+from analysis.tables.render import Column, Entry, Table, build_table
 
+
+def gain_entry(one: VerifierOutcome) -> Entry:
+    """The gain with its across-seed interval."""
+    bold = one.change is not None and interval_excludes(*one.gain[1:], 0, one.change.prompts, one.decimals)
+    return Entry(one.gain.text(one.decimals), bold)
+
+
+OutcomeColumn = Column[VerifierOutcome]
+SEEDS_NOTE = (
+    f"In brackets: across-seed 95 % intervals (for other seeds and other prompts), [n/a] below {MIN_SEEDS} seeds. "
+    f"Bold: the interval excludes no effect, on {FEW_PROMPTS} prompts or more."
+)
+VERIFIER_COLUMNS = (
+    OutcomeColumn("verifier", lambda one: one.label),
+    OutcomeColumn("relation", lambda one: one.relation),
+    OutcomeColumn(
+        "its own quality",
+        lambda one: f"({one.knowledge})" if isnan(one.own.value) else one.own.text(3, ""),
+        "Its own quality: true quality (0 to 1) of the verifier's own greedy responses to the evaluation prompts, with "
+        "the 95 % interval over prompts; if the record does not have it, the training of the verifier's checkpoint, "
+        "which then also gives the order.",
+    ),
+    OutcomeColumn("seeds", lambda one: seed_names(sorted(run.seed for run in one.runs))),
+)
 QUALITY_COLUMNS = (
     *VERIFIER_COLUMNS,
     OutcomeColumn(
@@ -52,115 +74,27 @@ QUALITY_COLUMNS = (
 """The verifier and the result of training with it on instructions."""
 
 
-def knowledge_effect(outcomes: Sequence[Outcome]) -> str:
-    """Whether a verifier that knows more trains a better policy, with the verdict by the rule stated before the runs.
-
-    The test is the partial correlation of gain and own quality over verifiers and builds, given the family and the
-    share of the verifier's own responses that end by themselves. Random weights, ensembles and controls do not count.
-    """
-    points = pd.DataFrame(
-        knowledge_points(outcomes), columns=["gain", "own", "same_family", "ends"], dtype=float
-    )
-    if len(points) < 3:
-        return f"{len(points)} verifiers have known quality, too few for a partial correlation."
-    own, gain, ends = (points[name].to_numpy() for name in ("own", "gain", "ends"))
-    r, lo, hi = partial_correlation(own, gain, points[["same_family", "ends"]].to_numpy())
-    verdict = "supported here" if lo > 0 else "refuted here" if hi < 0 else "undecided"
-    if isnan(lo):
-        verdict = "not testable here: too few verifiers, or their own quality does not vary"
-    varied = "" if np.ptp(ends) else ", which does not vary"
-    return (
-        f'"A verifier that knows more trains a better policy" is {verdict}: over {len(points)} verifiers and builds, '
-        f"the partial correlation of gain and own quality is {Estimate(r, lo, hi).text(2)}, given whether the "
-        f"verifier is of the generator's family and the share of its responses that end by themselves "
-        f"({min(ends):.2f} to {max(ends):.2f}{varied})."
-    )
-
-
-def knowledge_points(outcomes: Sequence[Outcome]) -> Iterator[tuple[float, float, bool, float]]:
-    """By verifier and build of known quality: gain, own quality, same family, share of responses that end."""
-    for one in outcomes:
-        if one.is_control or one.relation in ("random weights", "ensemble"):
-            continue
-        after, before = (split_builds(scored) if scored else {} for scored in (one.after, one.before))
-        for build in sorted(after.keys() & before.keys()):
-            runs = [run for run in one.runs if run.build == build + 1]
-            responses = [response for run in runs for response in run.verifier_responses or []]
-            ends = float(np.mean([bool(response.finished) for response in responses])) if responses else 1.0
-            same, own = one.relation in ("same family", "itself"), own_quality(runs).value
-            if not isnan(own):
-                yield after[build].rate - before[build].rate, own, same, ends
-
-
-def ability(outcomes: Sequence[Outcome]) -> str:
-    """The most able verifier compared with random weights, with the verdict by the rule stated before the runs."""
-    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
-    if chance is None or able is chance or able.is_control:
-        return "No comparison of an able verifier with random weights."
-    if able.after is None or chance.after is None:
-        return "True quality was not measured, so there is no test."
-    difference = contrast(*on_common_builds(able.after, chance.after))
-    return (
-        f'"A verifier must be able" is {claim_verdict(difference)}: {able.measure.name} with {able.label} minus that '
-        f"with random weights is {able.measure.text(difference)}."
-    )
-
-
-def every_verifier(outcomes: Sequence[Outcome]) -> str:
-    """With which verifiers, random weights left out, the interval of the change lies above 0, below 0, or is unknown.
-
-    It gives no verdict: that of `analysis.claims` has the variance between builds, which these intervals leave out.
-    """
-    gains = {
-        one.label: one.gain
-        for one in outcomes
-        if one.relation != "random weights" and not one.is_control and one.gain is not None
-    }
-    if not gains:
-        return "No verifier except random weights."
-    rose = [label for label, gain in gains.items() if gain.across_seeds_lo > 0]
-    fell = [label for label, gain in gains.items() if gain.across_seeds_hi < 0]
-    unknown = [label for label, gain in gains.items() if isnan(gain.across_seeds_lo)]
-    below = f", below 0 with {', '.join(fell)}" if fell else ""
-    few = f"; it is unknown with {', '.join(unknown)}: fewer than {MIN_SEEDS} seeds" if unknown else ""
-    return (
-        f"The interval of the change over prompts and seeds lies above 0 with {len(rose)} of {len(gains)} verifiers, "
-        f"without random weights{below}{few}. The verdict on the claim, with the variance between builds, is in "
-        "reproduction.md. Published: rises with eight of eight, without intervals."
-    )
-
-
-def claim_verdict(difference: Contrast) -> str:
-    """The verdict on one difference, by the rule stated before the runs."""
-    if isnan(difference.across_seeds_lo):
-        return f"not testable: fewer than {MIN_SEEDS} runs per side"
-    if difference.prompts < FEW_PROMPTS:
-        return f"not testable: fewer than {FEW_PROMPTS} prompts"
-    if difference.across_seeds_lo > 0:
-        return "supported here"
-    return "refuted here" if difference.across_seeds_hi < 0 else "not supported"
-
-
 def outcome_table(view: GeneratorOutcomes, title: str, notes: Sequence[str] = ()) -> Table:
     """The results of one generator on instructions, one row per verifier."""
-    where = f"({view.where}, judge: {judge_label(view.judge)})"
-    columns = without_absent_controls(QUALITY_COLUMNS, view.outcomes)
     return build_table(
-        file_name(view.scale, view.generator), f"{title} {where}", columns, [view.outcomes], notes
+        name=f"{view.scale} {view.generator}",
+        title=f"{title} ({view.where}, judge: {judge_label(view.judge)})",
+        columns=without_absent_controls(QUALITY_COLUMNS, view.outcomes),
+        groups=[view.outcomes],
+        notes=notes,
     )
 
 
 def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
     """The results on instructions, one row per verifier, from the least able to the most able."""
-    notes = [knowledge_effect(view.outcomes), ability(view.outcomes)]
+    notes = [describe_knowledge_effect(view.outcomes), describe_ability_effect(view.outcomes)]
     yield outcome_table(view, "Verifiers by their own capability", notes)
 
 
 def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
     """The results on mathematics, one row per verifier, from the least able to the most able."""
-
     yield build_table(
-        name=file_name(view.scale, view.generator),
+        name=f"{view.scale} {view.generator}",
         title=f"Verifiers by their own capability: pass@1 before and after ({view.where}, data: {data_names(view)})",
         columns=[
             *VERIFIER_COLUMNS,
@@ -181,8 +115,8 @@ def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
         ],
         groups=[view.outcomes],
         notes=[
-            every_verifier(view.outcomes),
-            f"{ability(view.outcomes)} The published sweep has no random weights.",
+            count_gains(view.outcomes),
+            f"{describe_ability_effect(view.outcomes)} The published sweep has no random weights.",
         ],
     )
 
@@ -199,11 +133,10 @@ def sweep_plot(
 
     The first panel, the verifiers' own quality, is added to `panels`.
     """
-    own = panel("verifier's own quality\n(0 to 1)", view.outcomes, lambda one: one.own)
+    own = outcome_panel("verifier's own quality\n(0 to 1)", view.outcomes, lambda one: one.own)
     details = f"judge: {judge_label(view.judge)}" if view.judge else f"data: {data_names(view)}"
     ours = Block(f"Ours, {view.where}, {details}", view.rows, [own, *panels])
-    drawn = {one.relation for one in view.outcomes} | set(published.frame()["relation"])
-    legend = {name: style for name, style in RELATIONS.items() if name in drawn}
+    legend = view.legend(also=published.frame()["relation"])
     legend |= ceiling_legend(view.controls) if view.judge else {"before training": UNTRAINED}
     figure = forest(title, [ours, published.block()], legend)
     caption = (
@@ -213,7 +146,7 @@ def sweep_plot(
         f"the published sweep. {published.source} Markers: relation of the verifier to the generator; a number behind "
         f"its name is {STATED}."
     )
-    return Plot(file_name(view.scale, view.generator), caption, figure)
+    return Plot(f"{view.scale} {view.generator}", caption, figure)
 
 
 def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
@@ -225,17 +158,13 @@ def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
 
 def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, pass@1 and its change by verifier."""
-
-    accuracy = [
-        dot
-        for one in view.outcomes
-        for dot in (
-            Dot(one.label, *one.share("before"), UNTRAINED, below=-0.15),
-            Dot(one.label, *one.share("after"), RELATIONS[one.relation], below=0.15, seeds=one.seed_shares),
-        )
-    ]
+    pass_at_1 = []
+    for one in view.outcomes:
+        seeds = [100 * float(share) for share in one.shares["seed_after"].split()]
+        styles = UNTRAINED, RELATIONS[one.relation]
+        pass_at_1 += paired_dots(one.label, one.share("before"), one.share("after"), styles, seeds)
     panels = [
-        Panel("generator's pass@1 (%)", accuracy),
+        Panel("generator's pass@1 (%)", pass_at_1),
         gain_panel("its change (points)", view.outcomes),
     ]
     caption = (
@@ -252,7 +181,7 @@ def accuracy_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
             {"generator": view.generator, "label": one.label, "verifier": one.runs[0].verifier}
             | one.row
             | {name: value for name, value in one.shares.items() if name not in ("policy", "method")}
-            | one.measure.across_seeds(one.gain).columns("across_seeds")
+            | one.gain.columns("across_seeds")
             for view in views
             for one in view.outcomes
         ]

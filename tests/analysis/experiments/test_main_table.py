@@ -11,8 +11,7 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 from shown import won
 
-from analysis.experiments.judged_methods import JudgedMethods
-from analysis.experiments.main_table import MAIN_TABLE, comparator_table, compare_cells, win_rate_figure
+from analysis.experiments.main_table import MAIN_TABLE, comparator_table, compare_cells, main_plots
 from analysis.tables.render import Entry, Table
 from cme.records import CUT_START, Comparison, Generation, Outcome, RunRecord
 
@@ -20,18 +19,13 @@ PROMPTS = 36
 Make = Callable[..., RunRecord]
 
 
-@pytest.fixture
-def main_view(make_record: Make) -> JudgedMethods:
+def test_main_figure_marks_the_published_range_and_the_change_of_quality(make_record: Make) -> None:
     runs = [
         make_record(family="qwen", regime="pretrained", verdicts=won(36, scored=True)),
         make_record(family="qwen", regime="instruct", verdicts=won(18, scored=True)),
         make_record(family="olmo", regime="sft", verdicts=won(6, scored=True)),
     ]
-    return MAIN_TABLE.views(runs)[0]
-
-
-def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_view: JudgedMethods) -> None:
-    [plot] = win_rate_figure(main_view)
+    [plot] = main_plots(MAIN_TABLE.views(runs)[0])
     left, right = plot.figure.subfigs[0].axes
     [band] = [patch for patch in left.patches if isinstance(patch, Rectangle)]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((52.5, 71.4))
@@ -43,11 +37,8 @@ def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_vi
         if line.get_marker() == "o" and line.get_markersize() == 5
     }
     assert dots == pytest.approx({-1: 0.6 * 6 / 36 + 0.2 * 30 / 36, -3: 0.6, -4: 0.4})
-
-
-def test_main_figure_without_scores_has_no_second_panel(make_record: Make) -> None:
-    [plot] = win_rate_figure(MAIN_TABLE.views([make_record(verdicts=won(20))])[0])
-    assert len(plot.figure.subfigs[0].axes) == 1
+    [plot] = main_plots(MAIN_TABLE.views([make_record(verdicts=won(20))])[0])
+    assert len(plot.figure.subfigs[0].axes) == 1  # no second panel without scores
 
 
 def comparison(name: str, policy: int, start: int, checkpoint: str = "m") -> Comparison:
@@ -65,9 +56,10 @@ def table_of(runs: list[RunRecord]) -> Table:
 
 
 def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
+    """Every response of the untrained model has quality 0.4, so that a perfect policy would win all pairs."""
     both = [comparison("instruct", 27, 9), comparison("reference", 18, 18)]
-    run = make_record(verdicts=won(36), comparisons=both)
-    table = table_of([run])
+    verdicts = [replace(v, scores=(0.9, 0.4) if v.policy_first else (0.4, 0.9)) for v in won(36)]
+    table = table_of([make_record(verdicts=verdicts, comparisons=both)])
     [row] = rows(table)
     assert table.header == [
         *("family", "regime", "against the untrained model", "cut start", "ceiling"),
@@ -75,20 +67,13 @@ def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
         *("trained against reference", "start against reference", "gain on reference"),
     ]
     texts = [entry.text for entry in row]
-    assert texts[:2] == ["Qwen", "Pretrained"]
-    assert [text.split(" ")[0] for text in texts[2:]] == [
-        "100.0", "-", "-", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
+    assert [text.split(" ")[0] for text in texts] == [
+        "Qwen", "Pretrained", "100.0", "-", "100.0", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
     ]  # fmt: skip
     # on 18 prompts the policy has a point more, on the other 18 as many
     half = stats.t.ppf(0.975, 35) * sqrt(0.25 * 36 / 35) / sqrt(36)
     assert texts[7] == f"+50.0 [{100 * (0.5 - half):.1f}, {100 * (0.5 + half):.1f}]"
     assert [entry.bold for entry in row[5:]] == [True, True, True, False, False, False]
-
-
-def test_the_ceiling_is_that_of_a_perfect_policy_where_the_truth_is_known(make_record: Make) -> None:
-    verdicts = [replace(v, scores=(0.9, 0.4) if v.policy_first else (0.4, 0.9)) for v in won(36)]
-    [row] = rows(table_of([make_record(verdicts=verdicts, comparisons=[comparison("x", 27, 9)])]))
-    assert row[4].text == "100.0"  # every response of the untrained model has quality 0.4
 
 
 def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -> None:

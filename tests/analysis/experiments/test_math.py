@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from shown import blocks, marks, panels, problems, smallest_type, texts
 
-from analysis.experiments.math import MATH, Graded, accuracy_plot, votes_table
-from analysis.experiments.verifier_sweep import VERIFIER_SWEEP_MATH
-from analysis.sections.base import NothingToShow
+from analysis.experiments.math import MATH, GradedRuns, pass_at_1_plot, votes_table
 from cme.records import Accuracy, Generation, Pair, RunRecord
 
 
@@ -34,10 +32,10 @@ def graded_runs(make_record: Any) -> list[RunRecord]:
     return runs
 
 
-def view(runs: list[RunRecord]) -> Graded:
+def view(runs: list[RunRecord]) -> GradedRuns:
     """The graded runs of the only data set."""
     [only] = MATH.views(runs)
-    assert isinstance(only, Graded)
+    assert isinstance(only, GradedRuns)
     return only
 
 
@@ -58,7 +56,7 @@ def test_the_section_keeps_ours_and_the_published_apart(graded_runs: list[RunRec
     assert [row[8].split()[0] for row in texts(ours)] == ["75.0", "50.0"]
     assert all("paper" not in table.title for table in (ours, votes)) and "paper's scale" in published.title
     assert [row[1:] for row in texts(published)] == [["100", "44", "55"], ["100", "44", "61"]]
-    [plot] = accuracy_plot(view(graded_runs))
+    [plot] = pass_at_1_plot(view(graded_runs))
     drawn = marks(plot.figure)
     assert drawn[0] == pytest.approx([25, 25, 50, 75]) and drawn[3] == pytest.approx([44, 44, 55, 61])
     ticks = [x for line in panels(plot.figure)[0].lines if line.get_marker() == "|" for x in line.get_xdata()]
@@ -71,11 +69,5 @@ def test_trainings_shorter_than_a_block_have_no_votes(graded_runs: list[RunRecor
     tables = MATH.show([short], tmp_path).tables
     assert [table.name for table in tables] == ["math-accuracy-miniature-arithmetic", "math-published"]
     assert "votes are not shown" in tables[0].notes[-1]
-    [plot] = accuracy_plot(view([short]))
+    [plot] = pass_at_1_plot(view([short]))
     assert [axes.get_xlabel() for axes in panels(plot.figure)] == ["pass@1 (%)", "pass@1 (%)"]
-
-
-@pytest.mark.parametrize("experiment", [MATH, VERIFIER_SWEEP_MATH])
-def test_runs_without_a_grade_are_nothing_to_show(experiment: Any, make_record: Any, tmp_path: Path) -> None:
-    with pytest.raises(NothingToShow, match="graded"):
-        experiment.show([make_record()], tmp_path)

@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import isnan, nan, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 from shown import marks, panels, texts, won
 
-from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances
-from analysis.experiments.judged_methods import JudgedMethods, MethodRow, Methods
-from analysis.experiments.methods import KL, LENGTH, end_column, end_values, win_rates
-from analysis.tables.render import Column, Entry, build_table, mean_over_seeds
+from analysis.experiments.ablations import (
+    GRANULARITY,
+    GROUP_SIZE,
+    KL,
+    KL_BETA,
+    LENGTH,
+    distance_plots,
+    end_column,
+    end_values,
+)
+from analysis.experiments.methods import JudgedMethods, MethodRow, Methods, win_rate_plots
 from cme.records import CUT_START, Comparison, RunRecord
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -21,10 +27,10 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 Make = Callable[..., RunRecord]
 
 
-def config(granularity: str = "sequence", **trainer: Any) -> dict[str, Any]:
+def config(**trainer: Any) -> dict[str, Any]:
     sizes = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1, "num_generations": 8}
     settings = {"beta": 0.0, "scale_rewards": "group"} | sizes | trainer
-    return {"seed": 0, "reward": {"granularity": granularity}, "trainer": settings}
+    return {"seed": 0, "reward": {"granularity": "sequence"}, "trainer": settings}
 
 
 def with_quality(record: RunRecord, quality: Sequence[float | None], **columns: Any) -> RunRecord:
@@ -43,23 +49,8 @@ def view(experiment: Any, runs: Sequence[RunRecord]) -> JudgedMethods:
 def row(*runs: RunRecord) -> MethodRow:
     """The only cell of some runs as a row."""
     methods = Methods("x", "x", lambda run: "same")
-    [only] = methods(runs)[0].rows
+    [[only]] = methods(runs)[0].groups
     return only
-
-
-def test_a_table_follows_its_columns() -> None:
-    columns: list[Column[int]] = [
-        Column("tens", lambda n: str(n // 10), once=True),
-        Column("number", lambda n: Entry(str(n), bold=n > 20), "a note"),
-        Column("square", lambda n: str(n * n), "a note"),
-    ]
-    table = build_table("name", "Title", columns, [[10, 11], [], [21]], ["first"])
-    assert table.header == ["tens", "number", "square"] and table.notes == ["first", "a note"]
-    assert texts(table) == [["1", "10", "100"], ["", "11", "121"], ["2", "21", "441"]]
-    assert [[entry.bold for entry in group[-1]] for group in table.groups] == [
-        [False] * 3,
-        [False, True, False],
-    ]
 
 
 def test_equal_settings_are_pooled_whatever_made_them_and_others_are_not(make_record: Make) -> None:
@@ -76,6 +67,16 @@ def test_equal_settings_are_pooled_whatever_made_them_and_others_are_not(make_re
     faster = make_record(seed=2, run_id="d", config=config(learning_rate=1.0))
     methods = [cell.method for cell in view(KL_BETA, [*runs, faster]).cells]
     assert len(methods) == 3 and any("learning_rate=1.0" in method for method in methods)
+
+
+def test_granularity_names_its_methods(make_record: Make) -> None:
+    dense = config() | {"reward": {"granularity": "token"}}
+    runs = [
+        make_record(run_id="a", reward="reverse_kl", config={"seed": 0, "trainer": {}}),
+        make_record(run_id="b", config=dense),
+        make_record(run_id="c", config=config()),
+    ]
+    assert [cell.method for cell in view(GRANULARITY, runs).cells] == ["CME", "CME (dense)", "Reverse KL"]
 
 
 def test_values_at_the_end_of_training(make_record: Make) -> None:
@@ -112,18 +113,6 @@ def test_the_summary_follows_the_verdicts(make_record: Make) -> None:
     assert table.groups[0][0][3].bold and not table.groups[0][1][3].bold
 
 
-def test_granularity_names_and_orders_its_methods(make_record: Make, tmp_path: Path) -> None:
-    runs = [
-        make_record(run_id="a", reward="reverse_kl", config={"seed": 0, "trainer": {}}),
-        make_record(run_id="b", config=config("token")),
-        make_record(run_id="c", config=config()),
-    ]
-    summary, against, *_ = GRANULARITY.show(runs, tmp_path).tables
-    assert [row[2] for row in texts(summary)] == ["CME", "CME (dense)", "Reverse KL"]
-    assert {row[3] for row in texts(against)} == {"CME"}
-    assert summary.header[2] == against.header[2] == "granularity"
-
-
 def test_settings_are_compared_within_a_reward_and_drawn_where_their_runs_ended(make_record: Make) -> None:
     """With the penalty CME falls from 75 to 50 %, and the random reward rises from 25 to 50 %."""
     wins = {("cme", 0.0): 27, ("cme", 0.1): 18, ("random", 0.0): 9, ("random", 0.1): 18}
@@ -148,7 +137,7 @@ def test_settings_are_compared_within_a_reward_and_drawn_where_their_runs_ended(
         ("CME, beta 0.1", "CME, beta 0", pytest.approx(-25)),
         ("Random, beta 0.1", "Random, beta 0", pytest.approx(25)),
     ]
-    [plot] = distances(shown)
+    [plot] = distance_plots(shown)
     paths, ends = plot.figure.axes
     assert {float(line.get_ydata()[-1]) for line in paths.lines} >= {count / 100 for count in wins.values()}
     points = [(*line.get_xdata(), *line.get_ydata()) for line in ends.lines if line.get_markersize() == 5.5]
@@ -165,13 +154,10 @@ def sized(make_record: Make, size: int, batch: int, wins: int) -> RunRecord:
 def test_group_sizes_divide_one_budget(make_record: Make, tmp_path: Path) -> None:
     runs = [sized(make_record, size, 64, wins) for size, wins in ((16, 27), (2, 18), (8, 36))]
     summary, against = GROUP_SIZE.show(runs, tmp_path).tables[:2]
-    rows = texts(summary)
-    assert [row[2] for row in rows] == [f"CME, groups of {size}" for size in (2, 8, 16)]
-    assert [row[9] for row in rows] == ["32 x 2 = 64", "8 x 8 = 64", "4 x 16 = 64"]  # behind the ceiling
-    assert [row[2:4] for row in texts(against)] == [
-        ["CME, groups of 2", "CME, groups of 8"],
-        ["CME, groups of 16", "CME, groups of 8"],
-    ]
+    assert [row[2] for row in texts(summary)] == [f"CME, groups of {size}" for size in (2, 8, 16)]
+    shapes = [row[9] for row in texts(summary)]  # behind the ceiling
+    assert shapes == ["32 x 2 = 64", "8 x 8 = 64", "4 x 16 = 64"]
+    assert {row[3] for row in texts(against)} == {"CME, groups of 8"}
     assert [row[5].split(" ")[0] for row in texts(against)] == ["-50.0", "-25.0"]
 
 
@@ -182,7 +168,7 @@ def test_group_sizes_are_drawn_in_order_with_quality_and_controls(make_record: M
     ]
     cut = Comparison(CUT_START, "", [], policy=won(18), start=won(9))
     runs = [replace(run, comparisons=[cut]) for run in runs]
-    [plot] = win_rates(view(GROUP_SIZE, [*runs, *random]))
+    [plot] = win_rate_plots(view(GROUP_SIZE, [*runs, *random]))
     left, right = panels(plot.figure)
     rows = [tick.get_text() for tick in left.get_yticklabels()]
     sizes = [f"groups of {size}" for size in (2, 16)]
@@ -192,11 +178,3 @@ def test_group_sizes_are_drawn_in_order_with_quality_and_controls(make_record: M
     ceilings = {path.vertices[0][0] for lines in left.collections for path in lines.get_paths()}
     assert ceilings == {100.0} and "ceiling" in [text.get_text() for text in plot.figure.legends[0].texts]
     assert "(0 to 1)" in right.get_xlabel() and "(%)" in left.get_xlabel()
-
-
-def test_intervals_over_seeds_are_students() -> None:
-    values = [0.1, 0.3, 0.2, 0.6]
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert mean_over_seeds([*values, nan]) == pytest.approx((0.3, expected.low, expected.high))
-    mean, *bounds = mean_over_seeds([0.1, 0.3])
-    assert mean == pytest.approx(0.2) and all(map(isnan, [*bounds, *mean_over_seeds([])]))

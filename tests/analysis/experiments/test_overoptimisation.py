@@ -33,7 +33,7 @@ def trained(
 def courses(runs: list[RunRecord], responses: str = SAMPLED) -> list[Course]:
     """The courses of one generator's methods."""
     [view] = OVEROPTIMISATION.views(runs)
-    return view.of(responses)
+    return view.courses_of(responses)
 
 
 def test_blocks_are_means_of_twenty_steps_and_the_start_of_the_first_five(make_record: Any) -> None:
@@ -91,35 +91,19 @@ def test_accuracy_decides_the_model_collapse_step_where_there_are_answers(make_r
     assert courses([run])[0]["model_collapse_steps"] == "15"
 
 
-def test_a_fall_without_a_rise_is_no_overoptimisation(make_record: Any) -> None:
-    runs = [trained(make_record, blocks(0.5, 0.5, 0.3, 0.2 + seed / 100), seed=seed) for seed in range(3)]
-    [row] = courses(runs)
-    assert direction(row) == "degrades" and row["rise_to_peak"].value == 0
-    assert "falls without a rise before it with CME (+0.2" in summary([row])
-
-
 @pytest.mark.parametrize(
-    ("fall", "way"),
+    ("fall", "rise", "way"),
     [
-        ((0.0, -0.04, 0.04), "no fall"),
-        ((0.007, -0.055, 0.069), "undecided"),
-        ((0.153, 0.029, 0.277), "undecided"),  # more than 0, and perhaps more than the margin
-        ((0.153, 0.051, 0.255), "falls"),
-        ((0.153, np.nan, np.nan), "unknown"),
+        ((0.0, -0.04, 0.04), 0.3, "no fall"),
+        ((0.007, -0.055, 0.069), 0.3, "undecided"),
+        ((0.153, 0.029, 0.277), 0.3, "undecided"),  # more than 0, and perhaps more than the margin
+        ((0.153, 0.051, 0.255), 0.3, "falls"),
+        ((0.153, 0.051, 0.255), 0.0, "degrades"),
+        ((0.153, np.nan, np.nan), 0.3, "unknown"),
     ],
 )
-def test_a_fall_is_decided_by_the_margin(fall: tuple[float, float, float], way: str) -> None:
-    course = {
-        "label": "CME",
-        "responses": SAMPLED,
-        "fall": Estimate(*fall),
-        "rise_to_peak": Estimate(0.4, 0.3, 0.5),
-    }
-    assert direction(course) == way
-    assert (
-        "does not fall by more than 0.05"
-        in summary([course | {"since_peak_reward_value": Estimate(0, -1, 1)}])
-    ) == (way == "no fall")
+def test_a_fall_is_decided_by_the_margin(fall: tuple[float, float, float], rise: float, way: str) -> None:
+    assert direction({"fall": Estimate(*fall), "rise_to_peak": Estimate(rise, rise, rise)}) == way
 
 
 def test_a_run_that_stopped_ends_where_it_stopped(make_record: Any) -> None:
@@ -186,11 +170,10 @@ def test_which_rewards_fall_and_which_do_not(long_runs: list[RunRecord]) -> None
 
 def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
     [table] = course_table(OVEROPTIMISATION.views(long_runs)[0])
-    cme, entropy, _ = texts(table)
+    _, entropy, _ = texts(table)
     assert entropy[:7] == ["Token entropy", "sampled", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
-    assert cme[8] == "+0.000 [0.000, 0.000]" and entropy[7].startswith("+0.400 [")
-    assert entropy[9].startswith("+4.000 [") and entropy[10] == "+0.200 [0.200, 0.200]"
-    assert entropy[11] == ">80 >80 >80"
+    assert entropy[7].startswith("+0.400 [") and entropy[9].startswith("+4.000 [")
+    assert entropy[10:12] == ["+0.200 [0.200, 0.200]", ">80 >80 >80"]
     assert [group[0][8].bold for group in table.groups] == [False, True, False]
 
 
@@ -210,19 +193,6 @@ def test_paths_run_over_the_root_of_the_divergence(
     assert peaks[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
 
 
-def test_seeds_span_bars_where_a_path_can_turn_back(long_runs: list[RunRecord]) -> None:
-    """The divergence falls at last, which would fold a band onto itself."""
-    turned = [
-        replace(run, history=run.history | {"kl": blocks(1.0, 9.0, 9.0, 4.0)})
-        for run in long_runs
-        if run.reward == "cme"
-    ]
-    view = OVEROPTIMISATION.views(turned)[0]
-    [bars] = panels(next(distance_figure(view)).figure)[0].collections
-    assert [list(path.vertices[:, 0]) for path in bars.get_paths()] == [[x, x] for x in (0, 1, 3, 3, 2)]
-    assert list(bars.get_paths()[-1].vertices[:, 1]) == pytest.approx([0.59, 0.61])
-
-
 def test_greedy_quality_can_fall_where_sampled_quality_rises(
     saved_runs: list[RunRecord], tmp_path: Path
 ) -> None:
@@ -234,13 +204,12 @@ def test_greedy_quality_can_fall_where_sampled_quality_rises(
     assert cme["fall"] == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
     assert cme["peak_steps"] == "40 40 40" and cme["collapse_steps"] == "- - -"
     assert cme["since_peak_reward_value"].value == pytest.approx(2)  # blocks 2 to 4, 1 per block
-    assert "CME (+0.300 [0.275, 0.325])" in summary([cme, entropy])
     fell = [saved(run, 0.6, 0.7, 0.5) if run.reward == "cme" else run for run in saved_runs]
     assert courses(fell, GREEDY)[0]["collapse_steps"] == "80 80 80"
     [table] = OVEROPTIMISATION.show(saved_runs, tmp_path).tables
     [sampled, greedy], _ = table.groups
     assert [e.text for e in greedy[:7]] == ["", "greedy", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
-    assert greedy[8].bold and not sampled[8].bold and sampled[8].text == "+0.000 [0.000, 0.000]"
+    assert greedy[8].bold and not sampled[8].bold
     assert (tmp_path / "figures" / "overoptimisation-greedy-miniature-qwen-pretrained.png").exists()
 
 
