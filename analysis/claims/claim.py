@@ -13,7 +13,6 @@ from analysis.sections.base import Scaled
 from analysis.tables.judging.judges import Checked, check_judges, judge_standing, sanity_failures
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
-GRID = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}
 NO_FIGURE = "no published figure"
 RELEASED = "released"
 SOURCES = {RELEASED: "in the released evaluation", "imported": "in imported evaluations"}
@@ -74,9 +73,10 @@ class Claim:
             )
         note = self.measure.note(evidence, parts)
         result = decide(parts, self.rule, self.quantifier, self.measure.missing, note)
-        missing = GRID - {part.name for part in parts}
+        grid = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}
+        missing = grid - {part.name for part in parts}
         if self.whole_grid and missing and result.verdict == "reproduced":
-            reason = f"{result.reason} But {len(missing)} of the {len(GRID)} cells have no run."
+            reason = f"{result.reason} But {len(missing)} of the {len(grid)} cells have no run."
             return replace(result, verdict="undecided", reason=reason)
         return result
 
@@ -115,24 +115,17 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
     """A verdict for each claim and scale that has records for it, or one without a scale that says what is missing."""
     everything: list[Scaled] = [*records.runs, *records.separation]
     scales = sort_names((record.scale for record in everything), SCALES)
+    checked = check_judges(records.sanity)
 
     @cache
     def evidence(scale: str, experiments: tuple[str, ...], mathematics: bool) -> Evidence:
         return Evidence.collect(records, scale, experiments, mathematics)
 
-    verdicts, checked = [], check_judges(records.sanity)
+    verdicts = []
     for claim in claims:
         found = [evidence(scale, claim.experiments, claim.mathematics) for scale in scales]
         tested = [own for own in found if own.runs or own.separation]
-        for own in tested:
-            used, left_out = without_failed_judges(checked, claim, own)
-            judges = sort_names(run.judge for run in used.runs)
-            names = " and ".join(map(judge_label, judges))
-            names += "" if not judges else " judge" if len(judges) == 1 else " judges"
-            result = withhold_by_sanity(checked, claim, used, claim.judge(used))
-            if left_out:
-                result = replace(result, reason=f"{result.reason.removesuffix('.')}. {left_out}")
-            verdicts.append(ClaimVerdict(claim, own.scale, names, result))
+        verdicts += [judge_evidence(claim, own, checked) for own in tested]
         if claim.released is not None:
             counted = decide(claim.released(), claim.rule, claim.quantifier, "no count")
             verdicts.append(ClaimVerdict(claim, RELEASED, "", counted))
@@ -142,37 +135,37 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
     return verdicts
 
 
-def without_failed_judges(
-    checked: Sequence[Checked], claim: Claim, evidence: Evidence
-) -> tuple[Evidence, str]:
-    """The evidence without runs whose judge fails a sanity check, if win rates decide the claim and other runs remain.
+def judge_evidence(claim: Claim, evidence: Evidence, checked: Sequence[Checked]) -> ClaimVerdict:
+    """The verdict of the records of one scale, with what the sanity checks of their judges show.
 
-    The sentence names the judges of the runs that are left out; it is empty without any.
+    If win rates decide the claim, runs whose judge fails a check are left out; without other runs there is no verdict.
     """
-    if not claim.measure.by_verdicts:
-        return evidence, ""
-    failed = {record.judge for record, _ in checked if sanity_failures(record)}
-    runs = [run for run in evidence.runs if run.judge not in failed]
-    left_out = sort_names(run.judge for run in evidence.runs if run.judge in failed)
-    if not left_out or not runs:
-        return evidence, ""
-    controls = [run for run in evidence.controls if run.judge not in failed]
-    names = " and ".join(map(judge_label, left_out))
-    sentence = f"Runs judged by {names} are left out, because of a failed sanity check."
-    return replace(evidence, runs=runs, controls=controls), sentence
-
-
-def withhold_by_sanity(checked: Sequence[Checked], claim: Claim, evidence: Evidence, found: Result) -> Result:
-    """The result, without a verdict if win rates decide it and one of their judges fails its sanity check.
-
-    It says if a judge has passed none.
-    """
-    if not claim.measure.by_verdicts or found.verdict == UNTESTED:
-        return found
-    judges = {run.judge for run in evidence.runs}
-    failed = [text for record, _ in checked if record.judge in judges for text in sanity_failures(record)]
-    if failed:
-        return replace(found, verdict=UNTESTED, reason=f"{found.reason} But there is no verdict: {failed[0]}")
-    standings = {judge_standing(cell.judge, cell.controls.runs, checked) for cell in evidence.cells}
-    unchecked = " The judge is not validated: no passing sanity check of it is known."
-    return replace(found, reason=f"{found.reason}{unchecked}") if "unchecked" in standings else found
+    failures: dict[str, str] = {}
+    for record, _ in checked:
+        for text in sanity_failures(record):
+            failures.setdefault(record.judge, text)
+    judges = sort_names(run.judge for run in evidence.runs)
+    failed = [judge for judge in judges if judge in failures and claim.measure.by_verdicts]
+    left_out = failed if len(failed) < len(judges) else []
+    if left_out:
+        runs, controls = (
+            [run for run in chosen if run.judge not in left_out]
+            for chosen in (evidence.runs, evidence.controls)
+        )
+        evidence = replace(evidence, runs=runs, controls=controls)
+    result = claim.judge(evidence)
+    verdict, reason = result.verdict, result.reason
+    if claim.measure.by_verdicts and verdict != UNTESTED:
+        standings = {judge_standing(cell.judge, cell.controls.runs, checked) for cell in evidence.cells}
+        if failed and not left_out:
+            failure = next(text for judge, text in failures.items() if judge in judges)
+            verdict, reason = UNTESTED, f"{reason} But there is no verdict: {failure}"
+        elif "unchecked" in standings:
+            reason += " The judge is not validated: no passing sanity check of it is known."
+    if left_out:
+        names = " and ".join(map(judge_label, left_out))
+        reason = f"{reason.removesuffix('.')}. Runs judged by {names} are left out, because of a failed sanity check."
+    used = [judge_label(judge) for judge in judges if judge not in left_out]
+    suffix = "" if not used else " judge" if len(used) == 1 else " judges"
+    result = replace(result, verdict=verdict, reason=reason)
+    return ClaimVerdict(claim, evidence.scale, f"{' and '.join(used)}{suffix}", result)

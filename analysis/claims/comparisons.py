@@ -6,7 +6,7 @@ and not about the models at hand; with fewer seeds it is over other prompts alon
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from analysis.claims.claim import Measure
 from analysis.claims.evidence import (
@@ -19,12 +19,12 @@ from analysis.claims.evidence import (
     setting,
     verifier_ladders,
 )
-from analysis.claims.parts import Part, absent, contrast_part, widest_part
+from analysis.claims.parts import Part, absent, contrast_part, rate_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, start_quality
 from analysis.records.names import verifier_name
-from analysis.stats.contrasts import builds, contrast, number_of_seeds, on_common_builds, split_builds
+from analysis.stats.contrasts import builds, contrast, on_common_builds
 from analysis.stats.win_rates import Tally
 from analysis.tables.cells import Cell, build_cells, place, same_setting
 from cme.records import CUT_START, RunRecord
@@ -46,13 +46,13 @@ def win_rates(kind: Kind) -> Measure:
     return rate_measure("Win rate against the untrained model (%)", kind, against_start)
 
 
-def below_random(kind: Kind) -> Measure:
+def gains_over_random(kind: Kind) -> Measure:
     """Win rates minus those of the random reward."""
     quantity = "Difference of win rates, in points, the reward minus the random reward"
     return rate_measure(quantity, kind, against_random)
 
 
-def works(kind: Kind) -> Measure:
+def gains_over_controls(kind: Kind) -> Measure:
     """What a reward that works beats: the random reward, and the untrained model's own responses cut short."""
     quantity = "Win rate minus the random reward's, and win rate against the cut start minus 50, in points"
     return rate_measure(quantity, kind, against_random, against_cut_start)
@@ -61,7 +61,7 @@ def works(kind: Kind) -> Measure:
 def against_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
     """A cell's win rate against the untrained model, in percent."""
     truth = evidence.control(cell, TRUTH)
-    control = None if truth is None else gain_part("", truth)
+    control = None if truth is None else rate_part("", truth, 50)
     return rule.restrict(rate_part(place(cell), cell), control, cell.controls.ceiling - 50)
 
 
@@ -72,11 +72,11 @@ def against_cut_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
     if judged is None:
         return absent(name, "no verdicts against the cut start")
     against = None if truth is None else cut_start_cell(truth)
-    control = None if against is None else gain_part("", against)
+    control = None if against is None else rate_part("", against, 50)
     # the oracle's grades are of the whole start; without them, the start is the cut one, as it was judged
     scored = [replace(run, grades=None) for run in judged.controls.runs]
     best = perfect_win_rate(quality for run in scored for quality in start_quality(run).values())
-    return rule.restrict(gain_part(name, judged), control, best - 50)
+    return rule.restrict(rate_part(name, judged, 50), control, best - 50)
 
 
 def cut_start_cell(cell: Cell) -> Cell | None:
@@ -117,12 +117,15 @@ def pair_measure(
     return Measure(f"Difference of win rates, in points, {what}", missing, parts, by_verdicts=True)
 
 
-def differences(one: Kind, other: Kind, what: str = "CME minus the other") -> Measure:
+def pair_places(ones: Sequence[Cell], others: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The pairs of two different cells in the same place."""
+    return [(a, b) for a in ones for b in others if a is not b and same_setting(a, b)]
+
+
+def kind_differences(one: Kind, other: Kind, what: str = "CME minus the other") -> Measure:
     """The cells of one kind minus those of another kind in the same place."""
     missing = f"no run of {other.name} next to one of {one.name}"
-    return pair_measure(
-        what, missing, lambda evidence: same_place(evidence.select(one), evidence.select(other))
-    )
+    return pair_measure(what, missing, lambda found: pair_places(found.select(one), found.select(other)))
 
 
 def setting_differences(path: str, usual: str | float, what: str) -> Measure:
@@ -131,17 +134,12 @@ def setting_differences(path: str, usual: str | float, what: str) -> Measure:
     def pairs(evidence: Evidence) -> list[tuple[Cell, Cell]]:
         cells = [cell for cell in evidence.select(CME) if setting(cell, path) is not None]
         others = [cell for cell in cells if setting(cell, path) != usual]
-        return same_place(others, [cell for cell in cells if setting(cell, path) == usual])
+        return pair_places(others, [cell for cell in cells if setting(cell, path) == usual])
 
     return pair_measure(what, f"no two values of {path}", pairs)
 
 
-def same_place(ones: Sequence[Cell], others: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """The pairs of two different cells in the same place."""
-    return [(a, b) for a in ones for b in others if a is not b and same_setting(a, b)]
-
-
-def strongest_verifier(what: str, next_only: bool = False) -> Measure:
+def verifier_differences(what: str, next_only: bool = False) -> Measure:
     """The strongest verifier of another family minus each weaker one of its family, or the next weaker one alone."""
 
     def pairs(evidence: Evidence) -> list[tuple[Cell, Cell]]:
@@ -155,7 +153,7 @@ def strongest_verifier(what: str, next_only: bool = False) -> Measure:
     return pair_measure(what, missing, pairs, lambda cell: verifier_name(cell.verifier))
 
 
-def other_family(what: str) -> Measure:
+def family_differences(what: str) -> Measure:
     """Trained verifiers of other families minus those of the generator's own, of equal knowledge."""
 
     def pairs(evidence: Evidence) -> list[tuple[Cell, Cell]]:
@@ -165,7 +163,7 @@ def other_family(what: str) -> Measure:
             if level := knowledge_level(cell.verifier):
                 is_own = setting(cell, "verifier.family") == cell.family
                 (own if is_own else others).append((level, cell))
-        others.sort(key=lambda pair: pair[0])
+        others.sort(key=itemgetter(0))
         return [(a, b) for x, a in others for y, b in own if x == y and same_setting(a, b)]
 
     missing = "no verifier of the generator's family next to one of another family with equal knowledge"
@@ -190,7 +188,7 @@ def difference(
 
     best = ceiling(shared_runs(one))
     if rule.control == "gain":
-        control = None if truth is None else gain_part("", truth)
+        control = None if truth is None else rate_part("", truth, 50)
         return rule.restrict(part, control, best - 50)
     control = None if truth is None else difference_part("", truth.tally, other.tally)
     reference = 100 * on_common_builds(one.tally, other.tally)[1].rate
@@ -198,35 +196,9 @@ def difference(
     return rule.restrict(part, control, room)
 
 
-def rate_part(name: str, cell: Cell) -> Part:
-    """A cell's win rate."""
-    win, seeds = cell.win, cell.seeds
-    part = widest_part(
-        name,
-        win.rate,
-        (win.lo, win.hi, win.scored - 1),
-        (seeds.across_seeds_lo, seeds.across_seeds_hi, seeds.freedom),
-        win.scored,
-        number_of_seeds(cell.tally),
-        seeds.floored,
-        [100 * tally.rate for tally in split_builds(cell.tally).values()],
-    )
-    return replace(part, limits=(0, 100))
-
-
 def difference_part(name: str, one: Tally, other: Tally) -> Part:
     """One win rate minus another on the prompts and builds of both."""
     one, other = on_common_builds(one, other)
     if not len(one.seeds):
         return absent(name, "the two were trained from different builds of the checkpoints")
-    change, ours, theirs = contrast(one, other), split_builds(one), split_builds(other)
-    seeds = min(number_of_seeds(one), number_of_seeds(other))
-    return contrast_part(
-        name, change, seeds, [contrast(ours[build], theirs[build]).difference for build in ours]
-    )
-
-
-def gain_part(name: str, cell: Cell) -> Part:
-    """A cell's win rate minus 50 %."""
-    part = rate_part(name, cell)
-    return replace(part, value=part.value - 50, lo=part.lo - 50, hi=part.hi - 50, limits=(-50, 50))
+    return contrast_part(name, contrast(one, other), one, other)

@@ -7,17 +7,17 @@ from typing import Any
 
 from analysis.records.builds import pool_builds
 from analysis.records.read import Records
+from analysis.records.relations import CONTROLS
 from analysis.tables.cells import Cell, build_cells, same_setting
 from cme.records import RunRecord, SeparationRecord
 
-KNOWLEDGE = ("random", "pretrained", "50", "sft", "70", "instruct", "85")
+KNOWLEDGE_ENDINGS = ("random", "pretrained", "50", "sft", "70", "instruct", "85")
 """How the names of verifiers end, from least to most knowledge; any other name stands above these.
 
 A number is the share of facts that the verifier's training text states truthfully, in percent.
 """
 TRUTH, TRUTH_ANSWER, RANDOM = "ground_truth", "ground_truth_answer", "random"
-CONTROLS = (TRUTH, TRUTH_ANSWER, RANDOM)
-"""The rewards that serve as controls: of what can be gained at all, and of what any training does."""
+"""Rewards that serve as controls: of what can be gained at all, and of what any training does."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,17 @@ class Evidence:
         """
         plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
         planned = {run_id for plan in plans for run_id in plan.runs}
-        pooled = [
-            pool_builds(run)
-            for run in records.runs
-            if run.scale == scale and (run.accuracy is not None) == mathematics
-        ]
-        own = [
-            run
-            for run in pooled
-            if run.run_id in planned or run.experiment in experiments or run.scale in experiments
-        ]
-        controls = [run for run in pooled if run.reward in CONTROLS]
-        # runs are pooled, whichever experiment made them
-        runs, controls = ([replace(run, experiment=None) for run in chosen] for chosen in (own, controls))
+        runs, controls = [], []
+        for run in records.runs:
+            if run.scale != scale or (run.accuracy is not None) != mathematics:
+                continue
+            pooled = replace(
+                pool_builds(run), experiment=None
+            )  # runs are pooled, whichever experiment made them
+            if run.run_id in planned or run.experiment in experiments or scale in experiments:
+                runs.append(pooled)
+            if run.reward in CONTROLS:
+                controls.append(pooled)
         separation = [record for record in records.separation if record.scale == scale]
         return cls(scale, runs, separation if "separation" in experiments else [], controls)
 
@@ -107,20 +105,14 @@ def trained_with(name: str, *rewards: str) -> Kind:
     return Kind(name, lambda cell: cell.reward in rewards)
 
 
-def _is_dense(cell: Cell) -> bool:
-    return cell.reward == "cme" and setting(cell, "reward.granularity") == "token"
-
-
-def _is_scalar(cell: Cell) -> bool:
-    return cell.reward == "cme" and not _is_dense(cell)
-
-
-CME = Kind("CME", _is_scalar)
-"""CME with one value per response, the main method."""
-DENSE_CME = Kind("dense CME", _is_dense)
+DENSE_CME = Kind(
+    "dense CME", lambda cell: cell.reward == "cme" and setting(cell, "reward.granularity") == "token"
+)
 """CME with one value per token."""
+CME = Kind("CME", lambda cell: cell.reward == "cme" and not DENSE_CME.includes(cell))
+"""CME with one value per response, the main method."""
 PRETRAINED_CME = Kind(
-    "CME on a pretrained model", lambda cell: _is_scalar(cell) and cell.regime == "pretrained"
+    "CME on a pretrained model", lambda cell: CME.includes(cell) and cell.regime == "pretrained"
 )
 SELF_REFERENCE = trained_with(
     "a self-referential reward", "majority_vote", "token_entropy", "self_certainty", "semantic_entropy"
@@ -128,7 +120,7 @@ SELF_REFERENCE = trained_with(
 RANDOM_VERIFIER = Kind(
     "CME with a verifier of random weights", lambda cell: cell.reward == "cme" and cell.verifier == "random"
 )
-APPARENT = Kind("CME", lambda cell: _is_scalar(cell) or cell.scale == "imported")
+APPARENT = Kind("CME", lambda cell: CME.includes(cell) or cell.scale == "imported")
 """What an evaluation without intervals would report: the main method, and the policies of imported evaluations."""
 
 
@@ -137,7 +129,7 @@ def knowledge_level(verifier: str) -> int | None:
     if verifier == "start" or verifier.startswith("ensemble"):
         return None
     kind = verifier.rsplit("_", 1)[-1]
-    return KNOWLEDGE.index(kind) if kind in KNOWLEDGE else len(KNOWLEDGE)
+    return KNOWLEDGE_ENDINGS.index(kind) if kind in KNOWLEDGE_ENDINGS else len(KNOWLEDGE_ENDINGS)
 
 
 def verifier_ladders(cells: Sequence[Cell]) -> list[list[Cell]]:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from analysis.claims.claim import Measure
-from analysis.claims.comparisons import rate_part
 from analysis.claims.evidence import APPARENT, Evidence, Kind
-from analysis.claims.parts import Part, change_part
+from analysis.claims.parts import Part, paired_part, rate_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
-from analysis.stats.win_rates import WinRate, tally, win_rate
+from analysis.stats.win_rates import WinRate, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
@@ -124,12 +123,8 @@ def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float |
                 if (before := value(pair.start)) is not None and (after := value(pair.policy)) is not None
             ]
             if rows:
-                changes, prompts, seeds = zip(*rows, strict=True)
-                change = tally(
-                    np.array(changes, dtype=float), np.array(prompts, dtype=object), np.array(seeds)
-                )
                 collapsed = "a policy that gives most prompts the same response" if cell.collapsed else ""
-                found.append(replace(change_part(place(cell), change), insensitive=collapsed))
+                found.append(replace(paired_part(place(cell), rows), insensitive=collapsed))
         return found
 
     return Measure(quantity, f"no run of {kind.name} has this measured", parts)

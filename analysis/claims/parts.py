@@ -6,10 +6,11 @@ from math import hypot, inf, isnan, nan, sqrt
 
 import numpy as np
 
-from analysis.stats.contrasts import Contrast, number_of_seeds, split_builds
+from analysis.stats.contrasts import Contrast, contrast, number_of_seeds, split_builds
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, detectable_difference, t_p_value, t_quantile
 from analysis.stats.seeds import MIN_SEEDS, Component, across_seeds, combine_components
-from analysis.stats.win_rates import Tally, difference_with_interval
+from analysis.stats.win_rates import Tally, difference_with_interval, tally
+from analysis.tables.cells import Cell
 
 PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
 Interval = tuple[float, float, float]
@@ -82,23 +83,47 @@ def widest_part(
     value: float,
     over_prompts: Interval,
     across_seeds: Interval,
-    prompts: int,
-    seeds: int,
-    floored: bool = False,
-    by_build: Sequence[float] = (),
+    scored: Tally,
+    floored: bool,
+    by_build: Sequence[float],
 ) -> Part:
     """A part with its interval across seeds if that is known, else over prompts."""
     scope, (lo, hi, freedom) = PROMPTS, over_prompts
     if not isnan(across_seeds[0]):
         scope, (lo, hi, freedom) = PROMPTS_AND_SEEDS, across_seeds
-    freedom = max(1.0, freedom)
     return Part(
-        name, value, lo, hi, prompts, seeds, scope, freedom, floored=floored, by_build=tuple(by_build)
+        name,
+        value,
+        lo,
+        hi,
+        prompts=len(scored.prompts),
+        seeds=number_of_seeds(scored),
+        scope=scope,
+        freedom=max(1.0, freedom),
+        floored=floored,
+        by_build=tuple(by_build),
     )
 
 
+def rate_part(name: str, cell: Cell, minus: float = 0) -> Part:
+    """A cell's win rate in percent, `minus` a rate."""
+    win, seeds = cell.win, cell.seeds
+    rates = [100 * scored.rate for scored in split_builds(cell.tally).values()]
+    part = widest_part(
+        name,
+        win.rate,
+        (win.lo, win.hi, win.scored - 1),
+        (seeds.across_seeds_lo, seeds.across_seeds_hi, seeds.freedom),
+        cell.tally,
+        seeds.floored,
+        rates,
+    )
+    limits = (0 - minus, 100 - minus)
+    return replace(part, value=part.value - minus, lo=part.lo - minus, hi=part.hi - minus, limits=limits)
+
+
 def change_part(name: str, change: Tally) -> Part:
-    """The mean of a change on the same prompts as a part."""
+    """The mean of a change on the same prompts."""
     value, lo, hi = difference_with_interval(change)
     half, error = across_seeds(change)
     return widest_part(
@@ -106,25 +131,31 @@ def change_part(name: str, change: Tally) -> Part:
         value,
         (lo, hi, len(change.prompts) - 1),
         (value - half, value + half, error.freedom),
-        len(change.prompts),
-        number_of_seeds(change),
+        change,
         error.floored,
         [one.rate for one in split_builds(change).values()],
     )
 
 
-def contrast_part(name: str, change: Contrast, seeds: int, by_build: Sequence[float]) -> Part:
-    """A difference, in points, as a part."""
-    return widest_part(
+def paired_part(name: str, rows: Sequence[tuple[float, str, int]]) -> Part:
+    """The mean of a change, given the change, the prompt and the seed of each pair."""
+    changes, prompts, seeds = zip(*rows, strict=True)
+    return change_part(name, tally(np.array(changes), np.array(prompts, dtype=object), np.array(seeds)))
+
+
+def contrast_part(name: str, change: Contrast, one: Tally, other: Tally) -> Part:
+    """The difference of two tallies of the same builds, in points; `change` is how they were compared."""
+    ours, theirs = split_builds(one), split_builds(other)
+    part = widest_part(
         name,
         change.difference,
         (change.lo, change.hi, change.freedom),
         (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
-        change.prompts,
-        seeds,
+        one,
         change.floored,
-        by_build,
+        [contrast(ours[build], theirs[build]).difference for build in ours],
     )
+    return replace(part, prompts=change.prompts, seeds=min(number_of_seeds(one), number_of_seeds(other)))
 
 
 def add_builds(parts: Sequence[Part]) -> list[Part]:

@@ -12,18 +12,18 @@ from math import isnan
 import numpy as np
 
 from analysis.claims.claim import Measure
-from analysis.claims.evidence import CME, CONTROLS, TRUTH, TRUTH_ANSWER, Evidence
-from analysis.claims.parts import Part, change_part, contrast_part
+from analysis.claims.evidence import CME, TRUTH, TRUTH_ANSWER, Evidence
+from analysis.claims.parts import Part, change_part, contrast_part, paired_part
 from analysis.claims.rules import NO_TRUTH, Rule
-from analysis.experiments.facts import Facts, FactTest
+from analysis.experiments.facts import OTHER, Facts, FactTest
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import true_quality
 from analysis.records.frames import WINDOW
+from analysis.records.grouping import group_by
 from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
-from analysis.stats.auroc import Estimate, pooled_auroc, pooled_difference
-from analysis.stats.contrasts import number_of_seeds, paired_change, split_builds
-from analysis.stats.intervals import Floats
-from analysis.stats.win_rates import tally
+from analysis.records.relations import CONTROLS
+from analysis.stats import auroc
+from analysis.stats.contrasts import paired_change
 from analysis.tables.accuracy import accuracy_cells, correct_by_prompt
 from analysis.tables.cells import Cell, place
 from analysis.tables.render import mean_over_seeds
@@ -56,23 +56,22 @@ QUALITY_GAINS = Measure(
 
 def greedy_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
     """The policy's true quality minus the untrained model's on the evaluation prompts, and the latter's."""
-    rows = [
-        (after - before, before, prompt, run.seed)
+    qualities = [
+        (before, after, prompt, run.seed)
         for run in cell.controls.runs
         for prompt, (before, after) in true_quality(run).items()
     ]
-    if not rows:
+    if not qualities:
         return None
-    changes, starts, prompts, seeds = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
-    part = change_part(name, tally(changes.astype(float), prompts, seeds.astype(int)))
-    return part, float(starts.astype(float).mean())
+    part = paired_part(name, [(after - before, prompt, seed) for before, after, prompt, seed in qualities])
+    return part, float(np.mean([before for before, *_ in qualities]))
 
 
 def sampled_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
     """Mean true quality of the completions of the last steps minus that of the first ones, and the latter."""
     ends = {}
     for run in cell.controls.runs:
-        quality = sampled_quality(run)
+        quality = np.array(run.history.get("quality", []), dtype=float)  # NaN where it was not measured
         if len(quality) >= 2 * WINDOW and not np.isnan(quality).all():
             ends[run.seed] = float(np.nanmean(quality[:WINDOW])), float(np.nanmean(quality[-WINDOW:]))
     if not ends:
@@ -81,26 +80,17 @@ def sampled_rise(cell: Cell, name: str) -> tuple[Part, float] | None:
     return part, float(np.mean([early for early, _ in ends.values()]))
 
 
-def sampled_quality(run: RunRecord) -> Floats:
-    """True quality of the sampled completions by step, NaN where it was not measured."""
-    return np.array(run.history.get("quality", []), dtype=float)
-
-
 def over_seeds(name: str, values: Mapping[int, float]) -> Part:
     """The mean of a value by seed, with its interval over seeds alone."""
-    build_numbers = sorted({seed // OFFSET for seed in values})
-    by_build = [
-        float(np.mean([v for seed, v in values.items() if seed // OFFSET == build]))
-        for build in build_numbers
-    ]
+    by_build = group_by(sorted(values), lambda seed: seed // OFFSET).values()
     return Part(
         name,
         *mean_over_seeds(values.values()),
-        0,
-        len({seed % OFFSET for seed in values}),
-        "seeds",
+        prompts=0,
+        seeds=len({seed % OFFSET for seed in values}),
+        scope="seeds",
         freedom=max(1, len(values) - 1),
-        by_build=tuple(by_build),
+        by_build=tuple(float(np.mean([values[seed] for seed in seeds])) for seeds in by_build),
     )
 
 
@@ -185,10 +175,8 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
     found = {}
     for (data, family, regime, _, method), own in accuracy_cells(runs).items():
         start, after = correct_by_prompt(own)
-        change, before, later = paired_change(start, after), split_builds(start), split_builds(after)
-        rises = [100 * (later[build].rate - before[build].rate) for build in later]
+        part = contrast_part("", paired_change(start, after), after, start)
         where = f"{plain_name(data)}: {generator_name(family, regime)}"
-        part = contrast_part("", change, number_of_seeds(after), rises)
         found[where, method] = part, 100 * (1 - start.rate)
     return found
 
@@ -202,7 +190,7 @@ def fact_test(question: str, what: str) -> Measure:
         seeds = len({run.seed % OFFSET for run in evidence.runs if run.reward not in CONTROLS})
         return [
             Part(
-                f"{test.one} minus {test.other}, {test.group} facts",
+                f"{OTHER} minus {test.against}, {test.group} facts",
                 *test.estimate,
                 0,
                 seeds,
@@ -222,7 +210,7 @@ def fact_test(question: str, what: str) -> Measure:
 
 def without_room(facts: Facts, test: FactTest, rule: Rule) -> str:
     """Why even a perfect policy (or, if the claim is that none becomes worse, the worst) would not pass the margin."""
-    shares = facts.shares[test.other, test.group]
+    shares = facts.shares[test.against, test.group]
     reference = float(np.mean([shares[unit] for unit in test.values]))
     room, policy = (reference, "the worst") if rule.control == "gain" else (1 - reference, "a perfect")
     if room > rule.margin:
@@ -238,25 +226,26 @@ def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
     """
 
     def parts(evidence: Evidence, _: Rule) -> list[Part]:
-        groups: dict[tuple[str, int], list[Estimate]] = {}
+        measured: dict[tuple[str, int], list[auroc.Estimate]] = {}
         repeats: Counter[tuple[str, int]] = Counter()  # further records of one build are no replicates
         for one in map(Separation, evidence.separation):
-            if signal in one.values and (not baseline or baseline in one.values):
-                wins = one.wins(signal, baseline) if baseline else one.wins(signal)
-                auroc = pooled_difference(*wins) if baseline else pooled_auroc(wins[0])
-                record = one.record
-                name = (
-                    f"{plain_name(record.data)}: {one.generator}, verifier {verifier_name(record.verifier)}"
-                )
-                groups.setdefault((name, repeats[name, record.build]), []).append(auroc)
-                repeats[name, record.build] += 1
+            if signal not in one.values or (baseline and baseline not in one.values):
+                continue
+            if baseline:
+                pooled = auroc.pooled_difference(*one.wins(signal, baseline))
+            else:
+                pooled = auroc.pooled_auroc(*one.wins(signal))
+            record = one.record
+            name = f"{plain_name(record.data)}: {one.generator}, verifier {verifier_name(record.verifier)}"
+            measured.setdefault((name, repeats[name, record.build]), []).append(pooled)
+            repeats[name, record.build] += 1
         found = []
-        for (name, _repeat), aurocs in groups.items():
-            value, lo, hi = np.mean([(one.value, one.lo, one.hi) for one in aurocs], axis=0).tolist()
-            prompts = min(one.prompts for one in aurocs)
-            part = Part(name, value, lo, hi, prompts, 1, freedom=max(1, prompts - 1))
+        for (name, _repeat), builds in measured.items():
+            value, lo, hi = np.mean([(one.value, one.lo, one.hi) for one in builds], axis=0).tolist()
+            prompts, by_build = min(one.prompts for one in builds), tuple(one.value for one in builds)
             limits = (-1, 1) if baseline else (0, 1)
-            found.append(replace(part, by_build=tuple(one.value for one in aurocs), limits=limits))
+            part = Part(name, value, lo, hi, prompts, 1, freedom=max(1, prompts - 1), by_build=by_build)
+            found.append(replace(part, limits=limits))
         return found
 
     missing = "no record of separation has these signals over these spans"

@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.claims.claim import Claim, ClaimVerdict, claim_numbers, claim_verdicts
 from analysis.claims.claim_list import all_claims
-from analysis.claims.rules import Result
+from analysis.claims.parts import Part
+from analysis.claims.rules import Result, Side
 from analysis.records.builds import OFFSET, pool_builds
 from analysis.records.grouping import group_by
 from analysis.records.names import (
@@ -132,16 +133,23 @@ def at_scale(verdict: ClaimVerdict) -> str:
     text = f"{where}**{result.verdict}**. {capitalise(result.reason.rstrip('.'))}."
     if not result.parts:
         return text
-    rows = []
-    for part, side in zip(result.parts, result.sides, strict=True):
-        counts = [str(part.prompts or "-"), str(part.seeds)]
-        says = f"{side}: {part.insensitive}" if part.insensitive else side
-        mark = " ‡" if part.floored else ""
-        rows.append([part.name, rule.format(part), part.scope, *counts, f"{says}{mark}"])
-    header = ["comparison", "ours", "interval over", "prompts", "seeds", "says"]
-    table = Table("", "", header, group_rows(rows, 0), [])
+    columns: list[Column[tuple[Part, Side]]] = [
+        Column("comparison", lambda row: row[0].name),
+        Column("ours", lambda row: rule.format(row[0])),
+        Column("interval over", lambda row: row[0].scope),
+        Column("prompts", lambda row: str(row[0].prompts or "-")),
+        Column("seeds", lambda row: str(row[0].seeds)),
+        Column("says", lambda row: describe_side(*row)),
+    ]
+    table = build_table("", "", columns, [zip(result.parts, result.sides, strict=True)])
     floored = f"\n\n- ‡ {FLOORED}" if any(part.floored for part in result.parts) else ""
     return f"{text}\n\n{untitled(table)}{floored}"
+
+
+def describe_side(part: Part, side: Side) -> str:
+    """What a comparison says, why if it is left out, and the mark of seeds at their floor."""
+    reason = f": {part.insensitive}" if part.insensitive else ""
+    return f"{side}{reason}{' ‡' if part.floored else ''}"
 
 
 def counterpart_table(out: Path) -> Table:
@@ -165,8 +173,8 @@ def counterpart_table(out: Path) -> Table:
     )
 
 
-def shared_cells(records: Records) -> list[tuple[list[RunRecord], list[str]]]:
-    """The runs of each cell that two experiments or more have, with the names of these.
+def baselines_table(records: Records) -> Table:
+    """The cells that two experiments or more share, one row each; in bold, those with fewer seeds than wanted.
 
     Within each scale, the cells of most experiments come first.
     """
@@ -179,32 +187,34 @@ def shared_cells(records: Records) -> list[tuple[list[RunRecord], list[str]]]:
         map(pool_builds, records.runs), lambda run: (place(run), frozenset(result_settings(run).items()))
     )
     found = [
-        (runs, sorted(set().union(*(experiments.get(run.run_id, set()) for run in runs))))
-        for runs in cells.values()
+        (runs, set().union(*(experiments.get(run.run_id, ()) for run in runs))) for runs in cells.values()
     ]
-    shared = [(runs, names) for runs, names in found if len(names) > 1]
-    return sorted(shared, key=lambda one: (order_key(one[0][0].scale, SCALES), -len(one[1])))
-
-
-def baselines_table(records: Records) -> Table:
-    """The cells that several experiments share, one row each; in bold, those with fewer seeds than wanted."""
-    rows: list[list[str | Entry]] = []
-    for runs, names in shared_cells(records):
-        run, seeds = runs[0], len({run.seed % OFFSET for run in runs})  # the seeds of each build
-        detail = " (dense)" if result_settings(run).get("reward.granularity") == "token" else ""
-        trained_with = f"{reward_name(run)}{detail}, verifier {verifier_name(run.verifier)}"
-        place = [run.scale, generator_name(run.family, run.regime)]
-        shown = Entry(str(seeds), bold=seeds < WANTED_SEEDS)
-        rows.append([*place, trained_with, str(len(names)), ", ".join(names), shown])
-    return Table(
+    shared = [
+        (runs[0], len({run.seed % OFFSET for run in runs}), names) for runs, names in found if len(names) > 1
+    ]
+    shared.sort(key=lambda one: (order_key(one[0].scale, SCALES), -len(one[2])))
+    return build_table(
         name="baselines",
         title="Cells that several experiments share",
-        header=["scale", "cell", "trained with", "experiments", "which", "seeds"],
-        groups=group_rows(rows, 0),
+        columns=[
+            Column("scale", lambda one: one[0].scale),
+            Column("cell", lambda one: generator_name(one[0].family, one[0].regime)),
+            Column("trained with", lambda one: trained_with(one[0])),
+            Column("experiments", lambda one: str(len(one[2]))),
+            Column("which", lambda one: ", ".join(sorted(one[2]))),
+            Column("seeds", lambda one: Entry(str(one[1]), bold=one[1] < WANTED_SEEDS)),
+        ],
+        groups=[shared],
         notes=[
             f"The error of a shared cell is in all findings about it. Bold: fewer than {WANTED_SEEDS} seeds."
         ],
     )
+
+
+def trained_with(run: RunRecord) -> str:
+    """The reward and the verifier of a run."""
+    detail = " (dense)" if result_settings(run).get("reward.granularity") == "token" else ""
+    return f"{reward_name(run)}{detail}, verifier {verifier_name(run.verifier)}"
 
 
 def capitalise(text: str) -> str:

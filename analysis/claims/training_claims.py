@@ -61,7 +61,7 @@ def training_claims() -> list[Claim]:
             "CME works",
             "CME gains more than training on a random reward, and more than ending earlier: it beats the untrained "
             "model's own responses cut at the end of their first sentence.",
-            comparisons.works(kinds.CME),
+            comparisons.gains_over_controls(kinds.CME),
             better,
             where="not claimed in these words; a condition of every gain from CME",
         ),
@@ -75,7 +75,7 @@ def training_claims() -> list[Claim]:
         among_rewards(
             "majority vote fails",
             "Self-agreement can be gamed: training on the group's majority does worse than on a random reward.",
-            comparisons.below_random(kinds.trained_with("majority vote", "majority_vote")),
+            comparisons.gains_over_random(kinds.trained_with("majority vote", "majority_vote")),
             below(0, MARGIN),
             where="argued, not run",
             quantifier="existential",
@@ -83,33 +83,33 @@ def training_claims() -> list[Claim]:
         among_rewards(
             "token entropy fails",
             "Rewarding the policy's own certainty (RENT) collapses: it does worse than a random reward.",
-            comparisons.below_random(kinds.trained_with("token entropy", "token_entropy")),
+            comparisons.gains_over_random(kinds.trained_with("token entropy", "token_entropy")),
             below(0, MARGIN),
             where="baselines",
         ),
         among_rewards(
             "better than self-reference",
             "CME does better than rewards computed from the policy's own outputs.",
-            comparisons.differences(kinds.CME, kinds.SELF_REFERENCE),
+            comparisons.kind_differences(kinds.CME, kinds.SELF_REFERENCE),
             better,
             where="baselines; majority vote argued, not run",
         ),
         better_than_trainer(
             "better than DPO",
             "CME does better than DPO on preference pairs.",
-            comparisons.differences(kinds.CME, kinds.trained_with("DPO", "dpo")),
+            comparisons.kind_differences(kinds.CME, kinds.trained_with("DPO", "dpo")),
             letter="a",
         ),
         better_than_trainer(
             "better than SFT",
             "CME does better than SFT on the verifier's own generations.",
-            comparisons.differences(kinds.CME, kinds.trained_with("SFT", "sft")),
+            comparisons.kind_differences(kinds.CME, kinds.trained_with("SFT", "sft")),
             letter="b",
         ),
         Claim(
             "better than reverse KL",
             "CME does better than on-policy reverse KL (the verifier's minus the policy's own log-likelihood).",
-            comparisons.differences(kinds.CME, kinds.trained_with("reverse KL", "reverse_kl")),
+            comparisons.kind_differences(kinds.CME, kinds.trained_with("reverse KL", "reverse_kl")),
             better,
             where="ablations",
             experiments=("granularity", "rewards"),
@@ -117,7 +117,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "dense",
             "Dense CME, one value per token, does better than the scalar.",
-            comparisons.differences(kinds.DENSE_CME, kinds.CME, "dense minus scalar"),
+            comparisons.kind_differences(kinds.DENSE_CME, kinds.CME, "dense minus scalar"),
             better,
             where="ablations; the configurations say dense, a comment says that the released results are the scalar's",
             experiments=("granularity",),
@@ -132,7 +132,7 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "stronger verifier",
             "A stronger verifier trains a better policy.",
-            comparisons.strongest_verifier(
+            comparisons.verifier_differences(
                 "strongest minus weaker trained verifier of one family that is not the generator's"
             ),
             better,
@@ -141,7 +141,7 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "the gain saturates",
             "Beyond a point a stronger verifier gains nothing more.",
-            comparisons.strongest_verifier(
+            comparisons.verifier_differences(
                 "strongest minus the next weaker trained verifier", next_only=True
             ),
             same(MARGIN),
@@ -150,7 +150,7 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "other family",
             "A verifier of another family does at least as well as one of the generator's own.",
-            comparisons.other_family("other family minus own, verifiers of equal knowledge"),
+            comparisons.family_differences("other family minus own, verifiers of equal knowledge"),
             no_less(MARGIN),
             f"own family {own}, others {others}",
         ),

@@ -9,20 +9,18 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 from synthetic_records import sanity_record
 
-from analysis.__main__ import main
-from analysis.claims.claim import claim_numbers, claim_verdicts
+from analysis.claims.claim import ClaimVerdict, claim_numbers, claim_verdicts
 from analysis.claims.claim_list import all_claims
 from analysis.claims.reproduction import (
     COUNTERPARTS,
     baselines_table,
     counterpart_table,
     reproduction,
-    write_reproduction,
 )
 from analysis.experiments import EXPERIMENTS
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
-from cme.records import ExperimentRecord, RunRecord, write_record
+from cme.records import ExperimentRecord, RunRecord
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "experiment"
 
@@ -32,30 +30,14 @@ def records(*runs: Any) -> Records:
 
 
 def test_without_runs_each_claim_says_which_experiment_has_none(tmp_path: Path) -> None:
-    text = reproduction(records(), tmp_path)
-    for name, number in claim_numbers(all_claims()).items():
+    text, numbers = reproduction(records(), tmp_path), claim_numbers(all_claims())
+    for name, number in numbers.items():
         assert f"### {number}. {name[0].upper()}{name[1:]}\n" in text
+    parts = ("better than self-reference", "better than DPO", "better than SFT", "better than reverse KL")
+    assert [numbers[name] for name in parts] == ["7", "8a", "8b", "9"]  # parts of a claim share its number
     verdicts = claim_verdicts(records(), all_claims())
     assert {found.verdict for found in verdicts if found.scale != "released"} == {"not testable here"}
     assert len(verdicts) == len(all_claims())
-
-
-def test_parts_of_a_claim_share_its_number(tmp_path: Path) -> None:
-    numbers = claim_numbers(all_claims())
-    shown = (
-        "better than self-reference",
-        "better than DPO",
-        "better than SFT",
-        "better than reverse KL",
-        "likelier text",
-    )
-    assert [numbers[name] for name in shown] == ["7", "8a", "8b", "9", "29"]
-    rows = [
-        line.split("|")[1:3]
-        for line in reproduction(records(), tmp_path).splitlines()
-        if "better than" in line
-    ]
-    assert ["8b", "better than SFT"] in [[cell.strip() for cell in row] for row in rows if len(row) == 2]
 
 
 def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any, tmp_path: Path) -> None:
@@ -75,36 +57,27 @@ def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any
     assert text == reproduction(records(run, replace(laptop, run_id="other")), tmp_path)
 
 
-@pytest.mark.parametrize(("won", "verdict"), [(1.0, "not testable here"), (0.0, "reproduced")])
-def test_a_judge_that_fails_its_sanity_check_decides_nothing(
-    make_record: Any, make_verdict: Any, won: float, verdict: str
-) -> None:
-    verdicts = [make_verdict(i, 1 if i < 80 else 0) for i in range(100)]
-    run = make_record(
-        verifier="random", verdicts=verdicts, experiment="verifier_sweep", scale="laptop", judge="strict"
-    )
-    claims = [claim for claim in all_claims() if claim.name == "random-weight verifier"]
-    [found] = claim_verdicts(Records([run], [], [sanity_record(copied=won)], [], []), claims)
-    assert found.result.verdict == verdict
-    assert ("Judge strict fails its sanity check against copied" in found.result.reason) == bool(won)
-    assert ("The judge is not validated" in found.result.reason) == (not won)
-
-
-def test_another_judge_decides_without_one_that_fails_its_sanity_check(
-    make_record: Any, make_verdict: Any
-) -> None:
+def test_a_judge_that_fails_its_sanity_check_decides_nothing(make_record: Any, make_verdict: Any) -> None:
     def run(judge: str, wins: int) -> RunRecord:
         verdicts = [make_verdict(i, float(i < wins)) for i in range(100)]
         fields = {"verifier": "random", "experiment": "verifier_sweep", "scale": "laptop"}
-        made = make_record(verdicts=verdicts, judge=judge, **fields)
-        return replace(made, run_id=f"{made.run_id}-{judge}")
+        return make_record(run_id=judge, verdicts=verdicts, judge=judge, **fields)
 
-    claims = [claim for claim in all_claims() if claim.name == "random-weight verifier"]
-    runs = [run("strict", 80), run("other", 20)]
-    [found] = claim_verdicts(Records(runs, [], [sanity_record(copied=1.0)], [], []), claims)
-    assert [part.value for part in found.result.parts] == [20]
-    assert (found.result.verdict, found.judges) == ("not reproduced", "other judge")
-    assert "Runs judged by strict are left out" in found.result.reason
+    def verdict(copied: float, *runs: RunRecord) -> ClaimVerdict:
+        claims = [claim for claim in all_claims() if claim.name == "random-weight verifier"]
+        [found] = claim_verdicts(Records([*runs], [], [sanity_record(copied=copied)], [], []), claims)
+        return found
+
+    strict, other = run("strict", 80), run("other", 20)
+    alone = verdict(1.0, strict)
+    assert alone.result.verdict == "not testable here"
+    assert "Judge strict fails its sanity check against copied" in alone.result.reason
+    passes = verdict(0.0, strict).result
+    assert passes.verdict == "reproduced" and "The judge is not validated" in passes.reason
+    both = verdict(1.0, strict, other)
+    assert [part.value for part in both.result.parts] == [20]
+    assert (both.result.verdict, both.judges) == ("not reproduced", "other judge")
+    assert "Runs judged by strict are left out" in both.result.reason
 
 
 def test_the_released_evaluation_is_judged_by_its_counts() -> None:
@@ -151,18 +124,13 @@ def test_shared_baselines_count_experiments_and_seeds(make_record: Any) -> None:
     assert row[-1].bold  # five are wanted
 
 
-def test_claims_are_about_experiments_that_there_are() -> None:
-    named = {name for claim in all_claims() for name in claim.experiments}
-    assert named - {"imported"} <= {path.stem for path in CONF.glob("*.yaml")}
-
-
 def test_every_published_file_and_experiment_is_in_the_list() -> None:
     listed = pd.read_csv(COUNTERPARTS, keep_default_na=False)
     numbers, made_by = " ".join(listed["numbers"]), " ".join(listed["made_by"])
     assert all(path.name in numbers for path in FOLDER.glob("*.csv") if path.name != "sources.csv")
-    # one that a user defines makes nothing that is published
+    claimed = {name for claim in all_claims() for name in claim.experiments} - {"imported"}
     names = {*EXPERIMENTS, "judge_sanity", "separation"}
-    assert names <= {path.stem for path in CONF.glob("*.yaml")}
+    assert names | claimed <= {path.stem for path in CONF.glob("*.yaml")}
     assert [name for name in sorted(names) if name not in made_by] == []
 
 
@@ -175,20 +143,3 @@ def test_the_list_names_the_files_that_there_are(tmp_path: Path) -> None:
     assert files["verifier sweep, mathematics"] == "tables/miniature-verifier-sweep-math.md"
     assert files["ablation: KL weight"] == "none yet"
     assert files["baselines' own settings"] == "-"
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_the_command_writes_the_page_beside_the_report(
-    make_record: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_record(tmp_path / "record.json", make_record(experiment="main_table"))
-    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    page = tmp_path / "out" / "reproduction.md"
-    assert str(page) in capsys.readouterr().out
-    text = page.read_text()
-    assert (tmp_path / "out" / "report.html").exists()
-    assert "figures/win-rates-miniature-oracle.png" in text and "tables/miniature.md" in text
-
-
-def test_writing_makes_its_folder(tmp_path: Path) -> None:
-    assert write_reproduction(records(), tmp_path / "new").read_text().startswith("# Reproduction")

@@ -37,31 +37,22 @@ def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3, **more: objec
         (ABOVE, 55.1, 70, "supports"),
         (ABOVE, 50.1, 54.9, "contradicts"),  # above 50, but the margin comes before the sign
         (ABOVE, 50.1, 55.1, "open"),
-        (ABOVE, 30, 49.9, "contradicts"),
-        (ABOVE, 48, 54, "contradicts"),
-        (ABOVE, 48, 56, "open"),
         (BELOW, 30, 44.9, "supports"),
         (BELOW, 45.1, 49.9, "contradicts"),
-        (BELOW, 50.1, 70, "contradicts"),
         (BELOW, 40, 52, "open"),
         (above(0, 0), -0.1, 0.1, "open"),
         (above(0, 0), 0.1, 0.3, "supports"),
         (SAME, -4, 4.9, "supports"),
-        (SAME, 1, 4, "supports"),
         (SAME, 1, 6, "open"),
         (SAME, 5.1, 9, "contradicts"),
-        (SAME, -6, 6, "open"),
-        (DIFFERS, 5.1, 6, "supports"),
         (DIFFERS, -6, -5.1, "supports"),
         (DIFFERS, 1, 4, "contradicts"),
         (DIFFERS, 1, 6, "open"),
-        (NO_LESS, -4.9, 20, "supports"),
         (NO_LESS, -4.9, -1, "supports"),
         (NO_LESS, -9, -5.1, "contradicts"),
         (NO_LESS, -9, 1, "open"),
         (BETWEEN, 53, 71, "supports"),
         (BETWEEN, 72, 90, "contradicts"),
-        (BETWEEN, 20, 52, "contradicts"),
         (BETWEEN, 60, 90, "open"),
         (not_shown_above(50), 49, 60, "supports"),
         (not_shown_above(50), 51, 60, "contradicts"),
@@ -72,11 +63,12 @@ def test_what_an_interval_says(rule: Rule, lo: float, hi: float, side: str) -> N
     assert rule.sides([part(lo, hi)]) == [side]
 
 
-def test_too_little_says_nothing() -> None:
-    assert ABOVE.sides([part(60, 70, prompts=29)]) == ["open"]
-    assert ABOVE.sides([part(60, 70, prompts=30, seeds=1)]) == ["supports"]
-    assert ABOVE.sides([part(60, 70, prompts=0, seeds=2)]) == ["open"]
-    assert ABOVE.sides([part(60, 70, prompts=0, seeds=3)]) == ["supports"]
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "side"),
+    [(29, 3, "open"), (30, 1, "supports"), (0, 2, "open"), (0, 3, "supports")],
+)
+def test_too_few_prompts_or_seeds_say_nothing(prompts: int, seeds: int, side: str) -> None:
+    assert ABOVE.sides([part(60, 70, prompts, seeds)]) == [side]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +88,16 @@ def test_without_a_control_no_difference_is_open(rule: Rule, lo: float, hi: floa
     assert rule.sides([part(lo, hi, controlled=False)]) == [side]
 
 
-def test_an_insensitive_comparison_is_left_out_whatever_it_says() -> None:
-    parts = [part(60, 70), part(30, 40, insensitive="the ceiling is 51")]
-    found = decide(parts, ABOVE, "universal", "nothing")
+def test_an_insensitive_comparison_is_left_out_and_counted() -> None:
+    parts = [part(60, 70), part(30, 40, insensitive="the ceiling is 51"), part(60, 70, prompts=12)]
+    found = decide(parts[:2], ABOVE, "universal", "nothing", "And so on.")
     assert (found.verdict, found.sides) == ("reproduced", ["supports", "not testable"])
-    assert "Left out, because they could not have shown a difference: 1." in found.reason
-    assert decide(parts[1:], ABOVE, "universal", "nothing").verdict == "not testable here"
+    assert found.reason == (
+        "Comparisons: 1 supporting, 0 contradicting, 0 open. Left out, because they could not have shown a difference: "
+        "1. And so on."
+    )
+    assert decide(parts[1:2], ABOVE, "universal", "nothing").verdict == "not testable here"
+    assert "1 open (1 with fewer than 30 prompts" in decide(parts, ABOVE, "universal", "nothing").reason
 
 
 FOR, AGAINST, OPEN = part(60, 70), part(30, 40), part(50, 60)
@@ -144,16 +140,6 @@ def test_sides_are_corrected_for_the_comparisons_ruled_on() -> None:
     assert ABOVE.sides([parts[0], *left_out])[0] == "supports"
 
 
-def test_a_null_is_rarely_called_a_difference_in_any_of_many_comparisons() -> None:
-    rng = np.random.default_rng(1)
-    wrong = 0
-    for _ in range(300):
-        values = rng.normal(0, 1, 12)
-        parts = [Part("a", v, v - 1.984, v + 1.984, 100, 3, freedom=99) for v in values]
-        wrong += "supports" in above(0, 0).sides(parts)
-    assert wrong / 300 < 0.05
-
-
 def test_builds_add_the_spread_between_checkpoints() -> None:
     """Three comparisons in two builds each: the pooled variance has three degrees of freedom."""
     pairs = [(60.0, 66.0), (61.0, 63.0), (70.0, 68.0)]
@@ -185,16 +171,6 @@ def test_a_comparison_with_one_build_covers_other_builds() -> None:
         covered.append([one.lo < 0 < one.hi for one in (parts[-1], add_builds(parts)[-1])])
     alone, widened = np.mean(covered, axis=0)
     assert alone < 0.75 and 0.93 < widened < 0.99
-
-
-def test_reasons_count_the_comparisons_and_name_missing_ones() -> None:
-    assert decide([], ABOVE, "universal", "no run").reason == "no run"
-    parts = [FOR, AGAINST, OPEN, part(60, 70, prompts=12)]
-    found = decide(parts, ABOVE, "universal", "no run", "And so on.")
-    assert found.reason.startswith(
-        "Comparisons: 1 supporting, 1 contradicting, 2 open (1 with fewer than 30 prompts"
-    )
-    assert found.reason.endswith("And so on.")
 
 
 def test_differences_have_a_sign_and_rates_none() -> None:

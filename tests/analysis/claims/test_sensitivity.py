@@ -115,7 +115,7 @@ METHODS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("right", [0.0, 0.5, 0.85, 0.95])
+@pytest.mark.parametrize("right", [0.0, 0.85, 0.95])
 def test_a_perfect_policy_is_never_contradicted(right: float, train: Train) -> None:
     start = qualities(right)
     runs = [run for method in METHODS for run in train(start, perfect, **method)]
@@ -134,16 +134,6 @@ def test_a_perfect_policy_is_never_contradicted(right: float, train: Train) -> N
         assert set(beats.sides) == {"not testable"} and "even a perfect policy" in beats.parts[0].insensitive
 
 
-def grid(train: Train, learn: Any, **fields: Any) -> list[RunRecord]:
-    families, regimes = ("qwen", "llama", "gemma", "olmo"), ("pretrained", "sft", "instruct")
-    return [
-        run
-        for family in families
-        for regime in regimes
-        for run in train(qualities(0.4), learn, family=family, regime=regime, **fields)
-    ]
-
-
 BETTER = [name for name, claim in CLAIMS.items() if claim.rule.control != "gain" and not claim.rule.unproven]
 """Claims that something is better, or worse, than something else."""
 
@@ -154,23 +144,14 @@ def test_where_nothing_was_learned_no_claim_of_a_difference_is_supported(train: 
     runs += [*train(start, better, reward="ground_truth"), *train(start, redrawn, reward="random")]
     runs += [*train(start, redrawn, verifier="random"), *train(start, redrawn, reward="majority_vote")]
     evidence = Evidence("miniature", runs)
-    tested = [name for name in BETTER if verdict(name, evidence).parts]
-    assert {"better than reverse KL", "dense", "stronger verifier", "token entropy fails"} <= set(tested)
-    for name in tested:
-        found = verdict(name, evidence)
+    results = {name: verdict(name, evidence) for name in BETTER}
+    tested = {name for name, found in results.items() if found.parts}
+    assert {"beats the untrained model", "CME works", "CME raises true quality", "dense"} <= tested
+    assert {"better than reverse KL", "stronger verifier", "token entropy fails"} <= tested
+    for name, found in results.items():
         assert "supports" not in found.sides and found.verdict != "reproduced", (name, found)
-
-
-def test_a_policy_that_learned_nothing_is_not_called_better(train: Train) -> None:
-    controls = [*grid(train, better, reward="ground_truth"), *grid(train, redrawn, reward="random")]
-    evidence = Evidence("miniature", [*grid(train, redrawn), *controls])
-    names = "beats the untrained model", "CME works", "CME raises true quality"
-    for name in names:
-        found = verdict(name, evidence)
-        assert "supports" not in found.sides and found.verdict in ("undecided", "not reproduced")
-    same = [*grid(train, unchanged), *controls]
-    found = verdict("beats the untrained model", same)
-    assert found.verdict == "not reproduced" and set(found.sides) <= {"contradicts", "not testable"}
+    same = [*train(start, unchanged), *train(start, better, reward="ground_truth")]
+    assert verdict("beats the untrained model", same).sides == ["contradicts"]
 
 
 def test_a_failing_reward_is_one_below_the_random_reward(train: Train) -> None:
@@ -200,14 +181,8 @@ def test_without_verdicts_against_the_cut_start_nothing_is_said_to_work(train: T
     assert older.sides == ["supports", "not testable"]
     assert older.parts[1].insensitive == "no verdicts against the cut start"
     # most of the gain is ending earlier: the cut start is as good as the policy
-    stopping = [
-        replace(
-            run, comparisons=[Comparison("cut start", "", [], judged(np.ones(PROMPTS), np.ones(PROMPTS)))]
-        )
-        if run.reward == "cme"
-        else run
-        for run in runs
-    ]
+    cut = Comparison("cut start", "", [], judged(np.ones(PROMPTS), np.ones(PROMPTS)))
+    stopping = [replace(run, comparisons=[cut]) if run.reward == "cme" else run for run in runs]
     assert verdict("CME works", stopping).sides == ["supports", "not testable"]  # no room above it
 
 
@@ -226,56 +201,29 @@ def built(runs: list[RunRecord], build: int) -> list[RunRecord]:
     ]
 
 
-def worse_on(share: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
-    return lambda start, _: np.where(np.arange(len(start)) < share * len(start), 0.1, start)
-
-
 def test_the_main_table_pools_builds_and_compares_on_those_that_both_have(train: Train) -> None:
     """CME has two builds and five seeds, the other rewards have build 1 and three seeds; all rates are by hand."""
-    learned = {
-        "random": perfect_on(0.0),  # 50 %
-        "ground_truth": perfect,  # 100 %
-        "majority_vote": perfect_on(0.2),  # 60 %
-        "token_entropy": worse_on(0.3),  # 35 %
-        "cme_no_end": perfect_on(0.7),
-    }
-    runs = []
-    for family in ("qwen", "llama"):
-        start = qualities(0.0, 60)
-        runs += built(train(start, perfect_on(0.8), seeds=5, family=family), 1)  # 90 %
-        runs += built(train(start, perfect_on(0.75), seeds=5, family=family), 2)  # 87.5 %
-        for reward, learn in learned.items():
-            runs += built(train(start, learn, family=family, reward=reward), 1)
+    start = qualities(0.0, 60)
+    runs = built(train(start, perfect_on(0.8), seeds=5), 1)  # 90 %
+    runs += built(train(start, perfect_on(0.75), seeds=5), 2)  # 87.5 %
+    for reward, share in (("random", 0.0), ("ground_truth", 1.0), ("majority_vote", 0.2)):
+        runs += built(train(start, perfect_on(share), reward=reward), 1)  # 50, 100 and 60 %
     evidence = Evidence.collect(Records(runs, [], [], [], []), "miniature", ("main_table", "rewards"))
 
-    def parts(name: str) -> list[tuple[str, float, tuple[float, ...], int]]:
-        return [(p.name, round(p.value, 6), p.by_build, p.seeds) for p in verdict(name, evidence).parts]
+    def parts(name: str) -> list[tuple[str, float, tuple[float, ...], int, str]]:
+        found = verdict(name, evidence).parts
+        return [(p.name, round(p.value, 6), p.by_build, p.seeds, p.scope) for p in found]
 
-    wins = verdict("beats the untrained model", evidence)
-    assert wins.verdict == "undecided" and "10 of the 12 cells have no run" in wins.reason
-    assert parts("beats the untrained model") == [
-        (f"{family} pretrained", 88.75, pytest.approx((90, 87.5)), 5) for family in ("Qwen", "Llama")
-    ]
-    assert {part.scope for part in wins.parts} == {"prompts, seeds, builds"}
-    one = (pytest.approx((40,)), 3)
-    cut = (pytest.approx((90, 87.5)), 5)
+    builds, both = pytest.approx((90, 87.5)), "prompts, seeds, builds"
+    assert parts("beats the untrained model") == [("Qwen pretrained", 88.75, builds, 5, both)]
     assert parts("CME works") == [
-        expected
-        for family in ("Qwen", "Llama")
-        for expected in (
-            (f"{family} pretrained: CME minus Random", 40, *one),
-            (f"{family} pretrained: CME against the cut start", 38.75, *cut),
-        )
+        ("Qwen pretrained: CME minus Random", 40, pytest.approx((40,)), 3, both),
+        ("Qwen pretrained: CME against the cut start", 38.75, builds, 5, both),
     ]
-    assert [part[1:] for part in parts("better than self-reference")] == [
-        (30, pytest.approx((30,)), 3),
-        (55, pytest.approx((55,)), 3),
-    ] * 2
-    assert [part[1] for part in parts("majority vote fails")] == [10, 10]
-    assert [part[1] for part in parts("token entropy fails")] == [-15, -15]
-    names = "CME works", "better than self-reference", "token entropy fails"
-    assert [verdict(name, evidence).verdict for name in names] == ["reproduced"] * 3
-    assert verdict("majority vote fails", evidence).verdict == "not reproduced"
+    [against_votes] = parts("better than self-reference")
+    assert against_votes[1:4] == (30, pytest.approx((30,)), 3)
+    assert [part[1] for part in parts("majority vote fails")] == [10]
+    assert verdict("CME works", evidence).verdict == "reproduced"
 
 
 def test_the_room_for_a_difference_is_that_of_the_builds_that_both_have(train: Train) -> None:
