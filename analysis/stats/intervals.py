@@ -102,8 +102,11 @@ def detectable_difference(error: float, freedom: float) -> float:
 def prompts_needed(sd: float, difference: float) -> int:
     """The fewest prompts, 3 or more, on which a difference is detected with 80 % power.
 
-    `sd` is the standard deviation over prompts of one prompt's mean. The difference is positive.
+    `sd` is the standard deviation over prompts of one prompt's mean. Raises ValueError unless the difference is
+    positive.
     """
+    if difference <= 0:
+        raise ValueError(f"difference is {difference}; it must be above 0")
     return next(n for n in count(3) if detectable_difference(sd / sqrt(n), n - 1) <= difference)
 
 

@@ -201,14 +201,14 @@ def _sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sam
     return [[best_of_n.Sample(Generation(**s["generation"]), s["reward"]) for s in group] for group in value]
 
 
-def _recorded_samples(store: Store) -> list[list[best_of_n.Sample]]:
+def recorded_samples(store: Store) -> list[list[best_of_n.Sample]]:
     """The samples of best-of-n by prompt; empty for other trainers."""
     return _sample_groups(read_json(store.samples)["value"]) if store.samples.exists() else []
 
 
 def warnings(store: Store) -> list[str]:
     """Warnings for the record: about a tracker that failed, and about samples of best-of-n without a reward."""
-    found, groups = _tracker_warnings(store), _recorded_samples(store)
+    found, groups = _tracker_warnings(store), recorded_samples(store)
     without = sum(all(s.reward is None for s in group) for group in groups)
     if unscored := sum(s.reward is None for group in groups for s in group):
         found.append(
@@ -220,7 +220,7 @@ def warnings(store: Store) -> list[str]:
 
 def without_choice(store: Store) -> str | None:
     """Why best-of-n chose nothing; None if a prompt has samples with different rewards, and for other trainers."""
-    groups = _recorded_samples(store)
+    groups = recorded_samples(store)
     has_choice = any(len({sample.reward for sample in group}) > 1 for group in groups)
     return None if has_choice or not groups else "no prompt has samples with different rewards"
 

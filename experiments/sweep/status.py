@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -85,9 +86,15 @@ def _parser(command: str, prog: str) -> argparse.ArgumentParser:
         parser.add_argument("--all", action="store_true", help=f"list every cell, not {LISTED} per state")
         interval = f"repeat (default: every {INTERVAL:g} s)"
         parser.add_argument(
-            "--watch", nargs="?", type=float, const=INTERVAL, metavar="SECONDS", help=interval
+            "--watch", nargs="?", type=_interval, const=INTERVAL, metavar="SECONDS", help=interval
         )
     return parser
+
+
+def _interval(text: str) -> float:
+    if not 0 < (seconds := float(text)) <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} seconds; they must be above 0 and finite")
+    return seconds
 
 
 def _check(command: str, experiments: Sequence[str], settings: Sequence[str], results_dir: Path) -> None:

@@ -107,6 +107,12 @@ def test_a_file_that_is_no_json_of_ours_is_one_sentence(
     assert line.startswith("error: ") and file in line and len(line) < 1000
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_intervals_that_it_refuses(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", f"--watch={seconds}"]) == 2
+    assert seconds in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_help_and_status_do_not_load_torch() -> None:
     code = (
         "import sys\nfrom experiments.__main__ import main\n"

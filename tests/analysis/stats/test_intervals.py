@@ -55,3 +55,5 @@ def test_power_is_that_of_statsmodels(prompts):
 def test_prompts_needed_is_statsmodels(difference):
     exact = TTestPower().solve_power(difference, alpha=0.05, power=0.8)
     assert prompts_needed(1.0, difference) == np.ceil(exact)
+    with pytest.raises(ValueError, match="above 0"):
+        prompts_needed(1.0, 0.0)

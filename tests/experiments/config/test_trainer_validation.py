@@ -108,7 +108,7 @@ def test_samples_without_a_reward_give_a_warning(
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
         "the response"
     ]
-    groups = training.sample_groups(read_json(Store(config).samples)["value"])
+    groups = training.recorded_samples(Store(config))
     assert (
         record.pairs[1].policy.response
         == groups[1][1].generation.response
