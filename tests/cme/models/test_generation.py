@@ -1,6 +1,7 @@
 """Batched generation against a loop that runs one prompt, without cache or padding; continuing after interruptions."""
 
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from architectures import CONFIGS, greedy, random_model
-from scripted import published_copy
+from scipy import stats
+from scripted import forced, logits_of, published_copy
 from transformers import GenerationConfig
 
-from cme.checkpoints import Checkpoint, load
+from cme import Unavailable
+from cme.checkpoints import Checkpoint, load, stop_ids
 from cme.miniature import world
 from cme.models import chat, generation
 from cme.models.generation import decoding_fields, generate, generate_ids, sample
@@ -107,6 +110,38 @@ def test_draws_belong_to_their_rows_where_the_batch_is_split() -> None:
         assert found[i] == row[len(prompt) :]
 
 
+def test_a_response_may_use_all_its_tokens_or_end_at_once(tiny: Tiny) -> None:
+    checkpoint = tiny("llama")
+    [found] = run(checkpoint, PROMPTS[:1])
+    assert (found.finished, found.tokens) == (False, NEW)
+    first = naive(checkpoint, PROMPTS[0])[0]
+    assert run(checkpoint, PROMPTS[:1], end_ids=[first]) == [Generation("", True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "ending", "expected"),
+    [
+        ("both", "<|endoftext|>", ("ab", True, 3)),
+        ("both", "<|im_end|>", ("ab", True, 3)),
+        ("checkpoint", "<|endoftext|>", ("ab", True, 3)),
+        ("checkpoint", "<|im_end|>", ("abcab", False, 6)),
+        ("template", "<|endoftext|>", ("abcab", False, 6)),
+        ("template", "<|im_end|>", ("ab", True, 3)),
+    ],
+)
+def test_a_response_ends_at_every_end_token_of_its_rule(
+    tiny_folder: Callable[..., Path], rule: chat.StopRule, ending: str, expected: tuple[str, bool, int]
+) -> None:
+    """A base model whose generation config ends at `<|endoftext|>`, and its template at `<|im_end|>`."""
+    folder = str(tiny_folder("qwen"))
+    checkpoint = load(folder)
+    script = checkpoint.tokenizer.convert_tokens_to_ids(["a", "b", ending, "c", "a", "b"])
+    ends = {"end_ids": stop_ids(folder, rule)} if rule != "both" else {}
+    with forced(checkpoint.model, logits_of(script, checkpoint.model)):
+        [found] = run(checkpoint, PROMPTS[:1], max_new_tokens=6, batch_size=1, **ends)
+    assert (found.response, found.finished, found.tokens) == expected
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_no_field_of_the_hubs_generation_config_changes_a_response(
     tiny_folder: Callable[..., Path], tmp_path: Path, temperature: float
@@ -163,6 +198,21 @@ def test_sampled_tokens_equal_those_of_transformers_for_the_same_draws(
         length = next((t for t, token in enumerate(row, 1) if token in ends), 40)
         assert response == row[:length]
     assert len({len(response) for response in found}) > 10
+
+
+def test_sampled_tokens_have_the_models_probabilities(tiny: Tiny) -> None:
+    checkpoint = tiny("qwen")
+    prompt = chat.prompt_ids(checkpoint.tokenizer, PROMPTS[0])
+    with torch.no_grad():
+        logits = checkpoint.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    expected = (logits / 0.5).softmax(0)
+    torch.manual_seed(0)
+    found = sample(checkpoint.model, [prompt] * 20_000, [], max_new_tokens=1, temperature=0.5)
+    counts = torch.bincount(torch.tensor(found)[:, 0], minlength=len(expected))
+    likely = expected > 5 / 20_000
+    observed = [*counts[likely].tolist(), int(counts[~likely].sum())]
+    shares = [*expected[likely].tolist(), float(expected[~likely].sum())]
+    assert stats.chisquare(observed, [20_000 * s / sum(shares) for s in shares]).pvalue > 1e-3
 
 
 class Killed(Exception):
@@ -223,8 +273,12 @@ def test_generation_continues_after_interruptions(
     ("damage", "again"),
     [
         (lambda text: text[:-20], 1),  # torn
+        (lambda text: text + '{"rows": [1', 0),
         (lambda text: text.replace('"ids"', '"odd"'), 3),
+        (lambda text: text.replace('"seconds": ', '"seconds": "a", "_": '), 3),
+        (lambda text: text.replace('"rows": [', '"rows": ["a", '), 3),
         (lambda text: "[]\n" + text, 3),
+        (lambda text: "", 3),
         (lambda text: "\x00" * 40, 3),  # as a machine that lost power may leave it
     ],
 )
@@ -258,3 +312,18 @@ def test_batches_of_other_inputs_or_requests_are_not_reused(batches: Batches, tm
     wider = batches(GenerationLog(path, "other weights"), max_new_tokens=4, batch_size=3)
     assert batches.made == 4
     assert wider == batches(None, max_new_tokens=4, batch_size=3)
+
+
+def test_a_full_disk_is_reported_in_one_sentence(batches: Batches, tmp_path: Path) -> None:
+    whole, path = batches(None), tmp_path / "stage.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # the kernel refuses larger files
+    try:
+        with pytest.raises(Unavailable, match=r"stage\.jsonl cannot be written \(File too large\)"):
+            batches(GenerationLog(path, "these weights"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    made = batches.made
+    assert 0 < made < 6
+    assert batches(GenerationLog(path, "these weights")) == whole
+    assert batches.made == 6 - made + 1, "all but the one that did not fit"

@@ -24,40 +24,26 @@ def ask(models: list[str], data: list[str], environment: dict[str, str]) -> list
     return found
 
 
-def test_repositories_that_the_hub_does_not_give_are_named_with_the_remedy(tmp_path: Path) -> None:
-    models = [
-        "google/gemma-4-E4B-it",
-        "owner/public@v1",
-        "owner/nothing",
-        "owner/broken",
-        "owner/public@absent",
-    ]
+def test_gated_and_missing_repositories_are_named_with_the_remedy(tmp_path: Path) -> None:
+    models = ["google/gemma-4-E4B-it", "owner/public", "owner/nothing", "meta-llama/Llama-3.2-1B-Instruct"]
     with hub_stub.running() as (url, asked):
         found = ask(models, ["owner/gated-data", "owner/public-data"], hub_stub.environment(tmp_path, url))
-    for sentence, begin, remedy in zip(
-        found,
-        (
-            "checkpoint google/gemma-4-E4B-it is gated",
-            "checkpoint owner/nothing is not on the hub",
-            "checkpoint owner/broken is refused by the hub with status 503",
-            "checkpoint owner/public@absent has no such revision",
-            "data set owner/gated-data is gated",
-        ),
-        (
-            f"{url}/google/gemma-4-E4B-it, then run `hf auth login`",
-            "spelling",
-            "try later",
-            f"{url}/owner/public/commits/main",
-            f"{url}/datasets/owner/gated-data,",
-        ),
-        strict=True,
-    ):
-        assert sentence.startswith(begin) and remedy in sentence
-    assert len(asked) == 7, "one request each"
-    assert {path.split("/resolve/")[1] for path in asked if "/public/" in path} == {
-        "v1/config.json",
-        "absent/config.json",
-    }
+    gated, nothing, also_gated, data = found
+    assert gated.startswith("checkpoint google/gemma-4-E4B-it is gated")
+    assert f"{url}/google/gemma-4-E4B-it," in gated and "hf auth login" in gated
+    assert nothing.startswith("checkpoint owner/nothing is not on the hub") and "spelling" in nothing
+    assert "Llama-3.2-1B-Instruct is gated" in also_gated
+    assert (
+        data.startswith("data set owner/gated-data is gated") and f"{url}/datasets/owner/gated-data," in data
+    )
+    assert len(asked) == 6, "one request each"
+
+
+def test_a_failing_hub_does_not_count_as_having_the_repository(tmp_path: Path) -> None:
+    with hub_stub.running() as (url, asked):
+        [why] = ask(["owner/broken"], [], hub_stub.environment(tmp_path, url))
+    assert "503" in why
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(("offline", "says"), [(False, "cannot be reached"), (True, "HF_HUB_OFFLINE")])
@@ -88,26 +74,37 @@ def cached(home: Path, *files: str) -> None:
 WHOLE = ("config.json", "model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors")
 
 
+def test_cached_repositories_are_not_requested(tmp_path: Path) -> None:
+    cached(tmp_path, *WHOLE)
+    with hub_stub.running() as (url, asked):
+        assert ask(["owner/cached", f"owner/cached@{FIRST}"], [], hub_stub.environment(tmp_path, url)) == []
+    assert asked == []
+
+
 @pytest.mark.parametrize(
-    ("files", "revision", "why"),
-    [
-        (WHOLE, "", ""),
-        (WHOLE, f"@{FIRST}", ""),
-        (WHOLE, f"@{SECOND}", "is not in the local cache and "),
-        (WHOLE[:1], "", "is in the local cache without its model.safetensors and "),
-        (WHOLE[:3], "", "is in the local cache without its model-2.safetensors and "),
-    ],
+    ("files", "missing"), [(WHOLE[:1], "model.safetensors"), (WHOLE[:3], "model-2.safetensors")]
 )
-def test_a_cached_commit_with_all_weights_is_available_without_a_request(
-    tmp_path: Path, files: tuple[str, ...], revision: str, why: str
-) -> None:
+def test_a_cache_without_weights_is_named(tmp_path: Path, files: tuple[str, ...], missing: str) -> None:
     cached(tmp_path, *files)
-    environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=bool(why))
-    found = ask([f"owner/cached{revision}"], [], environment)
-    assert len(found) == bool(why)
-    for sentence in found:
-        assert sentence.startswith(f"checkpoint owner/cached{revision} {why}")
-        assert f"`hf download owner/cached{revision.replace('@', ' --revision ')}`" in sentence
+    [why] = ask(["owner/cached"], [], hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True))
+    assert why.startswith(f"checkpoint owner/cached is in the local cache without its {missing} and ")
+    assert "`hf download owner/cached`" in why
+
+
+def test_another_revision_is_not_the_cached_one(tmp_path: Path) -> None:
+    cached(tmp_path, *WHOLE)
+    environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True)
+    [why] = ask([f"owner/cached@{SECOND}"], [], environment)
+    assert f"owner/cached@{SECOND} is not in the local cache" in why
+    assert f"`hf download owner/cached --revision {SECOND}`" in why
+
+
+def test_a_revision_that_the_hub_does_not_have(tmp_path: Path) -> None:
+    with hub_stub.running() as (url, asked):
+        found = ask(["owner/public@v1", "owner/public@absent"], [], hub_stub.environment(tmp_path, url))
+    assert [path.split("/resolve/")[1] for path in asked] == ["v1/config.json", "absent/config.json"]
+    [why] = found
+    assert why.startswith("checkpoint owner/public@absent has no such revision")
 
 
 def test_a_name_that_the_hub_cannot_have(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from naive import score
-from trainings import OFFLINE, PAIRS, PROMPTS, sampled_monitoring
-from verifiers import Tiny
+from trainings import OFFLINE, PAIRS, PROMPTS, Tiny, sampled_monitoring
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
@@ -18,16 +17,22 @@ from cme.records import Generation, Preference
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
+from cme.training.monitors import Monitors
 
 RESPONSES = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]  # every third was cut off
 SETTINGS = OFFLINE | {"lr_scheduler_type": "constant"}
 BETA = 0.1
 
 
+def log_likelihood(checkpoint: Checkpoint, prompt: str, response: str, finished: bool = True) -> float:
+    """Sum over a response's tokens, including the end of turn of a finished response."""
+    return score(checkpoint, prompt, response, finished).total
+
+
 def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
     """The policy's log-ratio of chosen to rejected response minus that of the untrained model, in nats."""
     chosen, rejected = (
-        score(policy, pair.prompt.text, r, end=True).total - score(start, pair.prompt.text, r, end=True).total
+        log_likelihood(policy, pair.prompt.text, r) - log_likelihood(start, pair.prompt.text, r)
         for r in (pair.chosen, pair.rejected)
     )
     return chosen - rejected
@@ -38,23 +43,30 @@ def dpo(
     folder: Path,
     monitoring: SampledMonitoring | None = None,
     family: str = "qwen",
-    policy: Checkpoint | None = None,
-    save_every: int | None = None,
     **changes: Any,
 ) -> TrainingResult:
+    policy = changes.pop("policy", None) or tiny(family)
+    pairs, save_every = changes.pop("pairs", PAIRS), changes.pop("save_every", None)
     return train_dpo(
-        policy or tiny(family),
+        policy,
         tiny(family),
-        PAIRS,
-        monitoring or sampled_monitoring(tiny, family, 1),
+        pairs,
+        monitoring or sampled_monitoring(tiny, family, changes.pop("every", 1)),
         SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
         TrainingJob(0, folder, save_every, quiet=True),
     )
 
 
-def sft(tiny: Tiny, folder: Path, policy: Checkpoint | None = None, **changes: Any) -> TrainingResult:
-    monitoring, job = sampled_monitoring(tiny, "llama", 1), TrainingJob(0, folder, quiet=True)
-    return train_sft(policy or tiny("llama"), PROMPTS, RESPONSES, monitoring, SETTINGS | changes, job)
+def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **changes: Any) -> TrainingResult:
+    policy = changes.pop("policy", None) or tiny("llama")
+    return train_sft(
+        policy,
+        PROMPTS,
+        responses,
+        sampled_monitoring(tiny, "llama", changes.pop("every", 1)),
+        SETTINGS | changes,
+        TrainingJob(0, folder, quiet=True),
+    )
 
 
 def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
@@ -67,6 +79,17 @@ def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, fa
         assert history["loss"][step] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
 
 
+def test_dpo_puts_the_chosen_above_the_rejected(tiny: Tiny, tmp_path: Path) -> None:
+    policy = tiny("qwen")
+    dpo(tiny, tmp_path, policy=policy, max_steps=10, every=99)
+    start, margins = tiny("qwen"), [margin(policy, tiny("qwen"), p) for p in PAIRS]
+    assert sum(m > 0 for m in margins) >= 10 and sum(margins) / len(margins) > 1
+    swapped = [Preference(p.prompt, p.rejected, p.chosen) for p in PAIRS]
+    other = tiny("qwen")
+    dpo(tiny, tmp_path / "swapped", policy=other, pairs=swapped, max_steps=10, every=99)
+    assert sum(margin(other, start, p) for p in PAIRS) / len(PAIRS) < -1
+
+
 def test_the_sft_loss_is_the_mean_negative_log_likelihood(tiny: Tiny, tmp_path: Path) -> None:
     history = sft(tiny, tmp_path).history
     start = tiny("llama")
@@ -74,6 +97,24 @@ def test_the_sft_loss_is_the_mean_negative_log_likelihood(tiny: Tiny, tmp_path: 
     scores = [score(start, p.text, g.response, bool(g.finished)) for p, g in rows]
     expected = -sum(s.total for s in scores) / sum(len(s.ids) for s in scores)
     assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_sft_raises_the_likelihood_of_its_targets(tiny: Tiny, tmp_path: Path) -> None:
+    policy, start = tiny("llama"), tiny("llama")
+    sft(tiny, tmp_path, policy=policy, max_steps=10, every=99)
+    for prompt, target in zip(PROMPTS, RESPONSES, strict=True):
+        after, before = (log_likelihood(c, prompt.text, target.response) for c in (policy, start))
+        assert after > before + 1
+
+
+def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> None:
+    ends = {}
+    for finished in (True, False):
+        policy = tiny("llama")
+        responses = [Generation(p.chosen, finished, None) for p in PAIRS]
+        sft(tiny, tmp_path / str(finished), responses, policy=policy, max_steps=10, every=99)
+        ends[finished] = score(policy, PROMPTS[0].text, PAIRS[0].chosen, end=True).values[-1]
+    assert ends[True] > ends[False] + 1
 
 
 @pytest.mark.parametrize("train", [partial(dpo, family="llama"), sft], ids=["dpo", "sft"])
@@ -114,15 +155,23 @@ def test_monitoring_does_not_change_the_training(tiny: Tiny, tmp_path: Path) -> 
     assert seldom["kl"][1] is None and seldom["kl"][2] is not None, "the last step is measured in any case"
 
 
+@pytest.mark.parametrize("trainer", [dpo, sft])
 def test_a_loss_that_is_not_finite_ends_training(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, trainer: Callable[..., TrainingResult]
 ) -> None:
-    policy = tiny("qwen")
+    policy = tiny({dpo: "qwen", sft: "llama"}[trainer])
     with torch.no_grad():
         next(policy.model.parameters()).fill_(math.nan)
-    monkeypatch.setattr(SampledMonitoring, "_measure", lambda *_: {})  # nothing can be sampled from it
-    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer.learning_rate"):
-        dpo(tiny, tmp_path, policy=policy)
+    quiet = SampledMonitoring(Monitors(policy, None, None, 99), PROMPTS, 1, 1)
+    kwargs: dict[str, Any] = {"policy": policy}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "cme.training.dpo_sft.SampledMonitoring._measure", lambda *_: {}
+        )  # nothing can be sampled from it
+        if trainer is dpo:
+            kwargs["monitoring"] = quiet
+        with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer.learning_rate"):
+            trainer(tiny, tmp_path, **kwargs)
 
 
 @pytest.mark.parametrize("trainer", [dpo, sft])
