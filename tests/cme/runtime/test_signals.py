@@ -42,16 +42,21 @@ def test_a_first_signal_is_deferred_and_a_second_is_not() -> None:
         signals.act_on_pending()
     assert done and not signals.has_pending()
     with pytest.raises(Interrupted), signals.handle_signals(), signals.defer_signals():
-        with signals.defer_signals():
-            send(signal.SIGUSR1)
-        done.append("the outer block")  # at whose end the signal acts
-    assert len(done) == 2 and not signals.has_pending()
-    with pytest.raises(Interrupted), signals.handle_signals(), signals.defer_signals():
         send(signal.SIGTERM)
         send(signal.SIGINT)
         raise AssertionError("the second did not raise")
-    with pytest.raises(Interrupted, match="another process"):
-        signals.act_on_pending()  # without a signal to this one
+
+
+def test_a_deferred_signal_acts_at_the_end_of_the_block() -> None:
+    with signals.handle_signals():
+        with pytest.raises(Interrupted), signals.defer_signals():
+            send(signal.SIGUSR1)
+        done = []
+        with pytest.raises(Interrupted), signals.defer_signals():
+            with signals.defer_signals():
+                send(signal.SIGUSR1)
+            done.append("the outer block")
+        assert done and not signals.has_pending()
 
 
 def test_an_exception_propagates_and_the_signal_acts_next() -> None:
@@ -100,6 +105,11 @@ def test_nested_and_in_threads_nothing_changes() -> None:
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_to_another_process_of_the_training_interrupts_this_one() -> None:
+    with pytest.raises(Interrupted, match="another process"):
+        signals.act_on_pending()
 
 
 def test_a_closed_terminal_ends_no_command_that_ignores_it() -> None:

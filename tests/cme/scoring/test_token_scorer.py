@@ -1,7 +1,7 @@
 """Token scores against the naive ones: one row at a time, no padding, whole logits, float64."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -9,11 +9,13 @@ import pytest
 import torch
 from naive import Scores, score_ids
 from transformers import PreTrainedModel
-from verifiers import Tiny
 
+from cme.checkpoints import Checkpoint
 from cme.scoring.lm_head import LMHead
 from cme.scoring.prompt_cache import PromptCache
 from cme.scoring.token_scorer import LOW_PRECISION_LIMITS, TokenScorer
+
+Tiny = Callable[..., Checkpoint]
 
 
 def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -51,14 +53,20 @@ def check(
 
 def test_scores_equal_the_naive_ones(tiny: Tiny, family: str) -> None:
     model = tiny(family).model
-    near, far = (score_ids(model, prompt, [12, 13]).values for prompt in ([9, 10, 11], [11, 10, 9, 11]))
-    assert far != pytest.approx(near, abs=1e-2), "these random models depend on the prompt"
     prompts, responses = cases(model.config.vocab_size)
     naive = [score_ids(model, *row) for row in zip(prompts, responses, strict=True)]
     for share, batch_tokens in product((True, False), (1, 150, 100_000)):
         scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
         check(scorer, prompts, responses, naive)
         assert scorer.share == share, "sharing was abandoned"
+
+
+def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
+    """The comparison above can only fail if these random models depend on the prompt."""
+    model = tiny(family).model
+    near = score_ids(model, [9, 10, 11], [12, 13]).values
+    far = score_ids(model, [11, 10, 9, 11], [12, 13]).values
+    assert max(abs(a - b) for a, b in zip(near, far, strict=True)) > 1e-2
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -98,12 +106,29 @@ def test_each_distinct_prompt_is_computed_once(tiny: Tiny, monkeypatch: pytest.M
     assert sorted(read) == sorted({tuple(p) for p, r in zip(prompts, responses, strict=True) if r})
 
 
+def test_responses_leave_nothing_in_the_cache(tiny: Tiny) -> None:
+    cache = PromptCache(tiny("gemma").model, [[7, 8, 9], [10, 11]])
+    before = [layer.keys.clone() for layer in cache.cache.layers]
+    cache.hidden([0, 1, 1], [[12, 13, 14], [15, 16], [17]])
+    assert all(torch.equal(a, b.keys) for a, b in zip(before, cache.cache.layers, strict=True))
+    assert cache.cache.get_seq_length() == 3
+
+
 def test_log_softmax_is_float32_under_bfloat16(tiny: Tiny) -> None:
     model = tiny("llama").model.to(torch.bfloat16)
     [one] = TokenScorer(model, share=False).score([[7, 8, 9]], [[10, 11, 12]])
     expected = score_ids(model, [7, 8, 9], [10, 11, 12]).values
     assert one.log_likelihoods.dtype == torch.float32
     assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_bfloat16_shares_prompts_too(tiny: Tiny, family: str) -> None:
+    model = tiny(family).model.to(torch.bfloat16)
+    prompts, responses = cases(model.config.vocab_size)
+    shared, dense = TokenScorer(model), TokenScorer(model, share=False)
+    pairs = zip(shared.score(prompts, responses), dense.score(prompts, responses), strict=True)
+    gaps = torch.cat([(a.log_likelihoods - b.log_likelihoods).abs() for a, b in pairs])
+    assert gaps.mean() < 0.05
 
 
 def test_values_that_are_not_requested_are_empty(tiny: Tiny) -> None:
@@ -144,6 +169,23 @@ def test_a_model_that_cannot_share_is_scored_densely_with_a_warning(
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
         expected = score_ids(model, prompt, response).values
         assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_check_waits_for_a_response_that_needs_a_pass(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = TokenScorer(tiny("llama").model)
+    compared = []
+    monkeypatch.setattr(scorer, "_difference", lambda pairs, rounding: compared.append(pairs))
+    [one, other] = scorer.score([[7, 8], [9]], [[10], [11]])
+    assert compared == []
+    for found, prompt, response in ((one, [7, 8], [10]), (other, [9], [11])):
+        expected = score_ids(scorer.model, prompt, response).values
+        assert found.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
+    scorer.score([[7, 8], [9], [7, 8]], [[10], [11, 12], [13, 14, 15]])
+    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [13, 14]), ([8], [13, 14, 15])]]
+    scorer.score([[7, 8]], [[10, 11]])
+    assert len(compared) == 1
 
 
 @pytest.mark.parametrize(
@@ -193,6 +235,20 @@ def test_errors_that_smaller_passes_do_not_cure_are_raised(
         scorer.score([[7, 8]], [[9, 10]])
 
 
+def test_one_wrong_token_in_a_long_response_is_noticed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = PromptCache.hidden
+
+    def spoiled(self: PromptCache, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        states, targets = hidden(self, *args)
+        states[0] *= 1.2
+        return states, targets
+
+    monkeypatch.setattr(PromptCache, "hidden", spoiled)
+    scorer = TokenScorer(tiny("llama").model)
+    scorer.score([[7, 8, 9]], [[10, 11, 12] * 60])
+    assert not scorer.share
+
+
 def test_a_model_whose_logits_are_more_than_its_head_is_scored_with_its_own_logits_and_a_warning(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,6 +294,21 @@ def test_the_rounding_of_large_logits_in_bfloat16_is_no_other_head(
         assert "its logits are not its head" in caplog.text and gap < 1e-4  # its own logits
     else:
         assert not caplog.records and LOW_PRECISION_LIMITS[0] < gap < 0.2
+
+
+def test_the_rounding_of_large_logits_in_bfloat16_is_no_reason_against_sharing(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logits near 100 differ between the two paths by more than the limit, by rounding alone."""
+    model = tiny("qwen").model.to(torch.bfloat16)
+    with torch.no_grad():
+        model.get_decoder().norm.weight.mul_(100)
+    rng = random.Random(1)
+    prompts, responses = ([[rng.randrange(6, model.config.vocab_size) for _ in range(n)]] for n in (9, 40))
+    shared, dense = TokenScorer(model), TokenScorer(model, share=False)
+    [[one], [other]] = (scorer.score(prompts, responses) for scorer in (shared, dense))
+    assert (one.log_likelihoods - other.log_likelihoods).abs().mean() > LOW_PRECISION_LIMITS[0]
+    assert shared.share and not caplog.records
 
 
 def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:
