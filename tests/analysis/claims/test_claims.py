@@ -11,7 +11,7 @@ from shown import blocks, problems
 from synthetic_records import separation_record
 
 from analysis.claims.claim_list import all_claims
-from analysis.claims.evidence import Evidence
+from analysis.claims.evidence import Evidence, knowledge_level
 from analysis.claims.rules import Result
 from analysis.experiments.overoptimisation import OVEROPTIMISATION
 from analysis.records.read import Records
@@ -153,9 +153,12 @@ def test_the_size_of_the_gain_is_compared_at_the_papers_scale_alone(runs: Runs) 
         ("failed calls as ties", [(49, {"failed": 2})], "not reproduced", [0]),
         ("failed calls as ties", [(0, {"failed": PROMPTS})], "reproduced", [50]),
         ("position", [(80, {"both": False})], "reproduced", [80]),  # always first, won 80 of 100
+        ("position", [(20, {"both": False})], "reproduced", [20]),
+        ("position", [(0, {"ties": PROMPTS})], UNTESTED, []),
         ("position", [(80, {})], "undecided", [50]),  # each response is first once
         ("no interval", [(55, {}), (80, {"regime": "sft"})], "reproduced", [55, 80]),
         ("no interval", [(80, {})], "not reproduced", [80]),
+        ("no interval", [(40, {})], UNTESTED, []),
         ("length", [(50, {"response": "ok"})], "reproduced", [-5]),  # `no idea` has seven characters
         ("length", [(50, {"response": "no idea at all"})], "not reproduced", [7]),
     ],
@@ -238,6 +241,8 @@ def test_a_ladder_of_verifiers(runs: Runs) -> None:
     assert outcome(judged("the gain saturates", *made, own))[1] == [20.0]
     for name in ("stronger verifier", "the gain saturates"):
         assert outcome(judged(name, made[0], made[2])) == (UNTESTED, [])  # only random weights below it
+    names = ("random", "gemma_50", "gemma_sft", "qwen_math", "start", "ensemble_instruct")
+    assert [knowledge_level(name) for name in names] == [0, 2, 3, 7, None, None]
 
 
 def with_quality(run: RunRecord, *levels: float | None) -> RunRecord:
@@ -276,6 +281,23 @@ def with_checkpoints(run: RunRecord, *levels: float) -> RunRecord:
     start, *later = ([level] * 40 for level in levels)
     path = [CheckpointResult(10 * (i + 1), [[0.5]] * 40, quality, {}) for i, quality in enumerate(later)]
     return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(40)], start, path))
+
+
+def test_greedy_responses_can_be_over_optimised_where_samples_are_not(runs: Runs) -> None:
+    def saved(levels: tuple[float, ...], **fields: Any) -> list[RunRecord]:
+        return [
+            with_checkpoints(with_quality(run, 0.5, 0.6), 0.1, 0.7, 0.8, 0.7, late)
+            for run, late in zip(runs(50, seeds=3, **fields), levels, strict=True)
+        ]
+
+    made = saved((0.49, 0.5, 0.51)), saved((0.8, 0.81, 0.82), **TRUTH)
+    assert outcome(judged("no over-optimisation, sampled", *made)) == ("reproduced", [0.0])
+    found = judged("no over-optimisation, greedy", *made)
+    assert outcome(found) == ("not reproduced", [-0.3])  # since step 20
+    [greedy] = found.parts
+    assert greedy.hi == pytest.approx(-0.3 + T2 * 0.01 / 3**0.5)
+    assert greedy.freedom == pytest.approx(2)  # all prompts are alike, so only the seeds differ
+    assert (greedy.prompts, greedy.seeds, greedy.scope) == (40, 3, "prompts, seeds")
 
 
 def test_the_claims_about_over_optimisation_test_what_its_table_shows(runs: Runs) -> None:
@@ -354,6 +376,23 @@ def test_seeds_at_their_floor_are_marked_in_claims_on_accuracy(runs: Runs) -> No
         [part] = judged("mathematics improves", trained).parts
         marks.append(part.floored)
     assert marks == [False, True]
+
+
+def test_accuracy_has_the_degrees_of_freedom_of_prompts_and_seeds_together(runs: Runs) -> None:
+    right = [[i < number for i in range(40)] for number in (25, 15, 5)]
+    made = zip(runs(50, reward="cme_answer"), right, strict=True)
+    [part] = judged("mathematics improves", *(graded([run], [False] * 40, own) for run, own in made)).parts
+    grades = np.array(right, dtype=float).T
+    by_seed, by_prompt = grades.mean(axis=0), grades.mean(axis=1)
+    rest = grades - by_prompt[:, None] - by_seed + grades.mean()
+    over_prompts = by_prompt.var(ddof=1) / 40
+    over_seeds = (by_seed.var(ddof=1) - (rest**2).sum() / (39 * 2) / 40) / 3
+    welch = (over_prompts + over_seeds) ** 2 / (over_prompts**2 / 39 + over_seeds**2 / 2)
+    half = 100 * np.hypot(stats.t.ppf(0.975, 39) * over_prompts**0.5, T2 * over_seeds**0.5)
+    assert (part.value, part.hi - part.value) == pytest.approx((37.5, half))
+    assert part.freedom == pytest.approx(welch)
+    t = stats.t(welch)
+    assert part.detectable == pytest.approx(half / t.ppf(0.975) * (t.ppf(0.975) + t.ppf(0.8)))
 
 
 def test_accuracy_pools_the_seeds_of_builds_and_pairs_each_with_its_own_untrained_model(runs: Runs) -> None:

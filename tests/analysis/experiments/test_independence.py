@@ -78,6 +78,13 @@ def test_verdicts_follow_the_rules_of_the_log(
     assert [test.verdict for test in facts_of(make_record, arms(**changes)).tests] == expected
 
 
+def test_nothing_is_testable_where_the_truth_does_not_pass_or_the_verifiers_differ(make_record: Any) -> None:
+    blind = facts_of(make_record, arms(ground_truth={GROUPS[0]: 0.1})).tests
+    unequal = facts_of(make_record, arms(), own=0.5).tests
+    assert all(test.verdict.startswith("not testable: ground truth minus random") for test in blind)
+    assert all(test.verdict.startswith("not testable: the verifiers' own quality") for test in unequal)
+
+
 def test_the_section_shows_tests_shares_and_controls(make_record: Any, tmp_path: Path) -> None:
     runs = [pool_builds(run) for run in fact_runs(make_record, arms())]
     part = INDEPENDENCE.show(runs, tmp_path)

@@ -8,6 +8,8 @@ import pytest
 from shown import blocks, marks, panels, problems, smallest_type, texts
 
 from analysis.experiments.math import MATH, GradedRuns, pass_at_1_plot, votes_table
+from analysis.experiments.verifier_sweep import VERIFIER_SWEEP_MATH
+from analysis.sections.base import NothingToShow
 from cme.records import Accuracy, Generation, Pair, RunRecord
 
 
@@ -71,3 +73,9 @@ def test_trainings_shorter_than_a_block_have_no_votes(graded_runs: list[RunRecor
     assert "votes are not shown" in tables[0].notes[-1]
     [plot] = pass_at_1_plot(view([short]))
     assert [axes.get_xlabel() for axes in panels(plot.figure)] == ["pass@1 (%)", "pass@1 (%)"]
+
+
+@pytest.mark.parametrize("experiment", [MATH, VERIFIER_SWEEP_MATH])
+def test_runs_without_a_grade_are_nothing_to_show(experiment: Any, make_record: Any, tmp_path: Path) -> None:
+    with pytest.raises(NothingToShow, match="graded"):
+        experiment.show([make_record()], tmp_path)

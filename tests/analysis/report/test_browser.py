@@ -10,6 +10,7 @@ from chromium import BINARY, chromium
 
 from analysis.records.read import Records
 from analysis.report.build import write
+from analysis.stats.text import rouge_l
 from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, Verdict
 
@@ -285,6 +286,27 @@ def test_keys(page, known):
 def test_the_marked_words_are_those_beside_a_longest_common_subsequence(page, known, before, after, marks):
     page.open(known)
     assert page.run(f"differences({json.dumps(before)}, {json.dumps(after)})") == marks
+
+
+def test_what_is_not_marked_is_a_longest_common_subsequence(page, known):
+    page.open(known)
+    draw = random.Random(5)
+    pairs = [[" ".join(draw.choices("abcde", k=draw.randrange(12))) for _ in range(2)] for _ in range(200)]
+    found = page.run(f"{json.dumps(pairs)}.map(([a, b]) => differences(a, b))")
+    for texts_of, marks in zip(pairs, found, strict=True):
+        left, right = (unmarked(text, ranges).split() for text, ranges in zip(texts_of, marks, strict=True))
+        one, other = map(str.split, texts_of)
+        # ROUGE-L is twice the length of the longest common subsequence over both lengths
+        assert left == right and 2 * len(left) == pytest.approx(
+            rouge_l([one], [other])[0] * (len(one) + len(other))
+        )
+
+
+def unmarked(text, ranges):
+    """The text without its marked ranges."""
+    for start, end in reversed(ranges):
+        text = text[:start] + text[end:]
+    return text
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -1,4 +1,4 @@
-"""Regressions against statsmodels, alpaca_eval's formula and cases by hand."""
+"""Regressions against statsmodels, alpaca_eval's formula, cases by hand, and the coverage of the logistic one."""
 
 from typing import Any
 
@@ -42,16 +42,16 @@ def test_the_length_term_is_that_of_alpaca_eval() -> None:
     )
 
 
-@pytest.mark.parametrize(("prompts", "covariates"), [(12, 1), (40, 3)])
+@pytest.mark.parametrize(("prompts", "covariates"), [(12, 1), (40, 3), (40, 0)])
 def test_rate_and_interval_are_those_of_statsmodels_glm_with_students_t(
     prompts: int, covariates: int
 ) -> None:
     points, length, clusters = judged(4, prompts=prompts)
-    more = np.random.default_rng(1).normal(size=(covariates - 1, len(points)))
-    differences = {f"x{i}": values for i, values in enumerate([length, *more])}
+    columns = [length, *np.random.default_rng(1).normal(size=(2, len(points)))][:covariates]
+    differences = {f"x{i}": values for i, values in enumerate(columns)}
     rate = controlled_rate(points, differences, clusters)
-    scaled = [values / values.std(ddof=1) for values in differences.values()]
-    peer = sm.GLM(points, sm.add_constant(np.column_stack(scaled)), family=sm.families.Binomial())
+    design = np.column_stack([np.ones(len(points)), *(values / values.std(ddof=1) for values in columns)])
+    peer = sm.GLM(points, design, family=sm.families.Binomial())
     peer = peer.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True, tol=1e-12)
     expected = 100 * expit(np.array([peer.params[0], *peer.conf_int()[0]]))
     assert [rate.rate, rate.lo, rate.hi] == pytest.approx(expected, abs=1e-5)
@@ -68,6 +68,19 @@ def test_a_controlled_rate_depends_neither_on_units_nor_on_the_direction() -> No
         assert (turned.rate, turned.lo, turned.hi) == pytest.approx(
             (100 - rate.rate, 100 - rate.hi, 100 - rate.lo)
         )
+
+
+def test_the_interval_has_its_nominal_coverage() -> None:
+    """Two hundred draws of 60 prompts whose four verdicts share a length and a prompt's own luck."""
+    covered = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        length = np.repeat(rng.normal(0.5, 1, 60), 4)
+        won = rng.random(240) < expit(0.6 + 1.1 * length)
+        won[2::4], won[3::4] = won[::4], won[1::4]  # both orders of two seeds agree
+        rate = controlled_rate(won.astype(float), {"length": length}, np.repeat(np.arange(60), 4))
+        covered.append(rate.lo <= 100 * expit(np.array(0.6)) <= rate.hi)
+    assert 0.90 <= np.mean(covered) <= 0.985
 
 
 LENGTHS = np.random.default_rng(1).normal(size=80)

@@ -1,5 +1,6 @@
 """Win rates and intervals against hand computation, a loop, statsmodels, scipy and alpaca_eval."""
 
+import tracemalloc
 from math import isnan
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
+from analysis.stats.intervals import clustered_interval
 from analysis.stats.seeds import interquartile_mean, seed_spread
 from analysis.stats.win_rates import is_undecided, quality_change, win_rate
 
@@ -114,6 +116,25 @@ def test_interval_test_and_power_are_statsmodels_for_the_effective_sample_size()
     assert (win.boot_lo, win.boot_hi) == pytest.approx((win.lo, win.hi), abs=1)
     quantiles = stats.t.ppf(0.975, 79) + stats.t.ppf(0.8, 79)
     assert win.detectable == pytest.approx(100 * quantiles * np.sqrt(0.25 / effective))
+
+
+def test_the_interval_of_a_mean_is_the_cluster_robust_one_of_statsmodels():
+    """Prompts that are won have four times as many points as the others, so this is no mean of means."""
+    points, prompts = clustered(np.random.default_rng(2), 300, 4)
+    codes = np.unique(prompts, return_inverse=True)[1]
+    kept = (np.bincount(codes, points)[codes] > 2) | (np.arange(len(points)) % 4 == 0)
+    fit = sm.OLS(points[kept], np.ones(kept.sum())).fit(cov_type="cluster", cov_kwds={"groups": codes[kept]})
+    found = clustered_interval(np.where(kept, points, np.nan), prompts)
+    assert found == pytest.approx(fit.conf_int()[0], abs=0.004)
+
+
+def test_ten_thousand_pairs_take_little_memory():
+    points = np.random.default_rng(0).choice([0, 0.5, 1], 20_000)
+    tracemalloc.start()
+    win = win_rate(points, np.repeat(numbered(10_000), 2))
+    assert tracemalloc.get_traced_memory()[1] < 5e8  # bytes
+    tracemalloc.stop()
+    assert abs(win.lo - win.boot_lo) < 0.05
 
 
 def test_one_value_on_every_prompt_has_the_binomial_bound():

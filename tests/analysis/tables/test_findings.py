@@ -51,6 +51,15 @@ def test_results_that_the_unscored_could_change_are_no_conclusion(cell):
     assert "in 1 of 2 cells" in finding and "(in 1 only" in finding
 
 
+def test_half_scored_pairs_and_single_orders_are_counted(make_record, make_verdict):
+    both = [make_verdict(i, 1, order) for i in range(40) for order in (True, False)]
+    both[0] = make_verdict(0, None, True)
+    (finding,) = build_findings(build_cells([make_record(verdicts=both)])).values()
+    assert "1 of 80 verdicts unscored" in finding and "1 more of pairs" in finding
+    (finding,) = build_findings(build_cells([make_record(verdicts=both[1::2])])).values()
+    assert finding.endswith("; judged in one order only.")
+
+
 def test_a_judge_that_fails_its_sanity_check_gives_no_verdict(cell):
     won, other = (
         replace(cell(*numbers), standing="fails", overlaps=("judge.model=x is the verifier",))

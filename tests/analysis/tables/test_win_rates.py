@@ -7,12 +7,12 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
-from analysis.tables.cell_tables import win_rate_entry
+from analysis.tables.cell_tables import quality_entry, win_rate_entry
 from analysis.tables.cells import build_cells, build_contrasts, cells_frame
 from analysis.tables.findings import cell_verdict
 from analysis.tables.latex import to_latex
 from analysis.tables.render import Entry, Table, to_markdown
-from analysis.tables.win_rates import win_rate_table, win_rate_tables
+from analysis.tables.win_rates import score_name, win_rate_table, win_rate_tables
 from cme.records import CUT_START, Comparison, FurtherJudge, Generation, RunRecord, Verdict
 
 
@@ -64,6 +64,18 @@ def test_quality_is_that_of_the_scores_where_there_are_any(make_record, make_ver
     assert f"{before:.2f} → {after:.2f} (+{after - before:.2f} [" in tables["quality-miniature-oracle"]
     without = win_rate_tables(build_cells([make_record(verdicts=points(make_verdict, 20, 1))]))
     assert not any(table.name.startswith("quality") for table in without)
+
+
+@pytest.mark.parametrize(("prompts", "bold"), [(29, False), (30, True)])
+def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts, bold):
+    [cell] = build_cells([make_record(gain=0.9, prompts=prompts)])
+    assert cell.quality.lo > 0 and quality_entry(cell).bold is bold
+
+
+def test_a_score_is_named_by_what_it_measures():
+    judges = ("oracle", "instruction_following", "panel: instruction_following", "correctness")
+    named = ["quality", "constraints met", "constraints met", "correctness"]
+    assert [score_name(judge) for judge in judges] == named
 
 
 def test_p_values_are_corrected_over_one_table(make_record):
@@ -266,6 +278,15 @@ def compared(make_record: Any, **fields: Any) -> RunRecord:
     """40 prompts: the policy beats the start on 30 and the cut start on 10; the cut start beats the start on 36."""
     made = make_record(verdicts=judged(30, 10, 0, (0.9, 0.4)), **fields)
     return with_cut_start(made, judged(10, 20, 10), judged(4, 36, 0))
+
+
+def test_an_unscored_verdict_leaves_its_pair_out_of_the_rate_against_the_cut_start(make_record: Any) -> None:
+    one = compared(make_record)
+    [comparison] = one.comparisons or []
+    comparison.policy[0] = Verdict("p0", True, "unscored", "no answer")
+    against = build_cells([one])[0].controls.against_cut_start
+    assert (against.unscored, against.half_scored, against.scored) == (1, 1, 39)
+    assert against.rate == pytest.approx(100 * (9 + 5) / 39)
 
 
 def test_the_members_of_a_panel_have_their_own_controls(make_record: Any) -> None:

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from csv_columns import undocumented
 
+from analysis.__main__ import main
 from analysis.stats import length_controlled
 from analysis.stats.benchmarks import MEASURES
 from analysis.stats.intervals import bootstrap_interval
 from analysis.stats.length_controlled import FILE, VARIABLE, NotAtHand
 from analysis.tables.cells import build_cells
 from analysis.tables.judging.benchmarks import benchmark_cells, benchmark_frame, benchmark_table
-from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
+from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, write_record
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -196,3 +198,15 @@ def test_responses_that_all_differ_in_length_alike_have_no_rate() -> None:
     columns = ["prompt_id", "start_response", "policy_response", "score_policy"]
     with pytest.raises(NotAtHand, match="differ in length by the same number"):
         length_controlled.length_controlled([pd.DataFrame(rows, columns=columns)])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_and_the_command_have_the_measures(
+    make_record: MakeRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = [each for i in range(4) for each in both(f"p{i}", 0.0, 3.0)]
+    write_record(tmp_path / "run" / "record.json", make_record(judge="arena_hard", verdicts=verdicts))
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "Arena-Hard score (%)" in capsys.readouterr().out
+    assert '<section id="benchmarks">' in (tmp_path / "out" / "report.html").read_text()
+    assert undocumented([tmp_path / "out" / "tables" / "miniature-benchmarks.csv"]) == []

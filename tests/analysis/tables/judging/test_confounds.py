@@ -69,6 +69,14 @@ def without_surprisal(record: RunRecord) -> RunRecord:
     return replace(record, pairs=[replace(p, policy=replace(p.policy, surprisal=None)) for p in record.pairs])
 
 
+@pytest.mark.parametrize(("n", "bold"), [(29, False), (30, True)])
+def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool) -> None:
+    record = world(make_record, n=n, judge="biased")
+    verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
+    [[row]] = confound_tables(controlled_of(replace(record, verdicts=verdicts)))[0].groups
+    assert [row[i].bold for i in (3, 5)] == [bold, bold]  # raw, and controlled for surprisal
+
+
 def test_differences_are_policy_minus_start(make_record: MakeRecord) -> None:
     pairs = [
         Pair("a", "?", None, Generation("four", True, 1, 2.5), Generation("sixsix", True, 9, 1.0)),
@@ -148,8 +156,9 @@ def test_a_control_removes_a_judges_bias_and_nothing_else(
     )
     assert biased.rates["raw"].lo > 55
     assert biased.rates[control].lo < 50 < biased.rates[control].hi
-    assert oracle.rates["raw"].rate > 60
-    assert oracle.rates[control].rate == pytest.approx(oracle.rates["raw"].rate, abs=3)
+    raw, win = oracle.rates["raw"], oracle.cell.win
+    assert (raw.rate, raw.lo, raw.hi) == (win.rate, win.lo, win.hi) and raw.rate > 60
+    assert oracle.rates[control].rate == pytest.approx(raw.rate, abs=3)
 
 
 def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> None:
@@ -264,8 +273,8 @@ def test_imported_outputs_are_told_apart_by_file_and_named_in_the_figure(make_re
 def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_record: MakeRecord) -> None:
     cells = controlled_of(
         *(
-            world(make_record, longer=longer, regime=regime, reward=reward)
-            for regime, longer in (("pretrained", 60), ("sft", 5))
+            world(make_record, likes, longer=longer, regime=regime, reward=reward)
+            for regime, longer, likes in (("pretrained", 60, None), ("sft", 5, lambda q, length, s: 0.0))
             for reward in ("cme", "random")
         )
     )
@@ -276,8 +285,14 @@ def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_recor
     axes = panels(plot.figure)[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["Pretrained", "Qwen", "SFT", "Qwen"]
     rates = [rate for each in cells if each.cell.reward == "cme" for rate in each.rates.values()]
-    given = sorted(rate.rate for rate in rates if not rate.extrapolated)
-    assert marks(plot.figure)[0] == pytest.approx(given) and len(given) < len(rates)
+    given = sorted((rate.rate, rate.lo <= 50 <= rate.hi) for rate in rates if not rate.extrapolated)
+    drawn = sorted(
+        (float(x), line.get_markerfacecolor() == "white")
+        for line in axes.lines
+        if line.get_marker() not in ("None", None, "")
+        for x in line.get_xdata()
+    )
+    assert drawn == given and len(given) < len(rates) and {hollow for _, hollow in given} == {True, False}
     legend = [text.get_text() for text in plot.figure.legends[0].texts]
     assert "truth" in legend and "extrapolated" not in legend
 

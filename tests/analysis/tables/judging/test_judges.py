@@ -182,6 +182,16 @@ def test_the_members_of_a_panel_stand_apart(make_record) -> None:
     assert {name: judge_standing(f"panel: {name}", [run], checked) for name in standings} == standings
 
 
+def test_the_consistency_of_a_combined_judge_is_of_each_order_alone() -> None:
+    verdicts = [
+        Verdict(str(i), True, "second", orders=((0.9, 0.1), (0.4, 0.6) if i < 10 else (0.99, 0.01)))
+        for i in range(40)
+    ]
+    [row] = sanity_frame([judged("null", verdicts)]).to_dict("records")
+    assert (row["win_rate"], row["prompts"], row["half_scored"], row["failed"]) == (0, 40, 0, False)
+    assert (row["first_shown"], row["consistent"]) == (100 * 70 / 80, 25)
+
+
 def test_unscored_verdicts_and_few_prompts_limit_a_failure() -> None:
     record = judged(
         "null", [Verdict(str(i), True, "first") if i < 40 else unscored(i, True) for i in range(100)]
