@@ -34,7 +34,12 @@ CUT_NOTE = (
 )
 CEILING_NOTE = "Black bar: the ceiling, the win rate of a perfect policy on the same prompts."
 TICKS = "ticks are single seeds, a longer tick several with the same rate"
-SCORE_UNITS = {"oracle": "0 to 1", "instruction_following": "0 to 1", "reference_similarity": "cosine"}
+SCORE_UNITS = {
+    "oracle": "0 to 1",
+    "instruction_following": "0 to 1",
+    "instruction_following_own_words": "0 to 1",
+    "reference_similarity": "cosine",
+}
 """Units of the judges' scores."""
 
 

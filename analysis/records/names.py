@@ -50,6 +50,7 @@ STATED = "the percentage of facts that its training text states truthfully"
 JUDGE_NAMES = {
     "reference_similarity": "reference similarity",
     "instruction_following": "instruction following",
+    "instruction_following_own_words": "instruction following (own words)",
     "gpt_5_2": "GPT-5.2",
     "gpt_5": "GPT-5",
     "openai": "OpenAI",

@@ -237,7 +237,12 @@ def panel_table(cells: Sequence[Cell]) -> Table:
 def score_name(judge: str) -> str:
     """The quantity that a judge's score measures; the judge's name for one whose score has no name of its own."""
     member = judge.split(": ")[-1]
-    return {"oracle": "quality", "instruction_following": "constraints met"}.get(member, judge_label(member))
+    names = {
+        "oracle": "quality",
+        "instruction_following": "constraints met",
+        "instruction_following_own_words": "constraints met in own words",
+    }
+    return names.get(member, judge_label(member))
 
 
 def side_names(cells: Sequence[Cell]) -> tuple[str, str]:

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from cme.data import files
 from cme.data.alpaca_format import located_rows
-from cme.grading.constraints import ConstrainedPrompt, check_packages, find_problem, strictly_met
+from cme.grading.constraints import (
+    REPEATED_RUN,
+    ConstrainedPrompt,
+    check_packages,
+    find_problem,
+    remove_repeated,
+    strictly_met,
+)
 from cme.records import Grade, Prompt, from_json
 
 SPLITS = ("train", "eval")
@@ -70,30 +77,42 @@ def constraints(prompt: str, path: str | None = None, eval_path: str | None = No
     return found
 
 
-def fingerprint(path: str | None = None, eval_path: str | None = None) -> str:
-    """Digest of all prompts with their constraints, of the checkers' version and of our rule on copied prompts.
+def fingerprint(path: str | None = None, eval_path: str | None = None, own_words: bool = False) -> str:
+    """Digest of all prompts with their constraints, of the checkers' version and of our rules on repeated prompts.
 
     Raises as `constraints`.
     """
     by_text = _by_text(_place("train", path), _place("eval", eval_path))
     known = [[row.prompt, row.instruction_id_list, row.kwargs] for row in by_text.values()]
-    parts = [version("lm-eval"), "without copies of the prompt", known]
+    rules = ["without copies of the prompt"]
+    if own_words:
+        rules.append(f"without {REPEATED_RUN} words of the prompt in a row")
+    parts = [version("lm-eval"), *rules, known]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def grade(
-    prompt: str, response: str, finished: bool, path: str | None = None, eval_path: str | None = None
+    prompt: str,
+    response: str,
+    finished: bool,
+    path: str | None = None,
+    eval_path: str | None = None,
+    own_words: bool = False,
 ) -> Grade:
     """The share of the prompt's constraints that a response strictly meets, as its quality, and each one as a part.
 
     Any copy of the whole prompt is removed first. It contains the words and formats that the constraints ask for, so
     IFEval's checkers find nearly half of the bundled constraints met by the prompt alone, which answers nothing.
+    With `own_words`, so is all that the response repeats of its prompt, see `cme.grading.constraints.remove_repeated`.
     Whether the response ended by itself does not count. The fault is `some unmet`, `all unmet` or `none`. Raises as
     `constraints`.
     """
     constrained = constraints(prompt, path, eval_path)
     copy = r"\s+".join(map(re.escape, prompt.split()))  # whatever its white space and capitals
-    met = strictly_met(constrained, re.sub(copy, "", response, flags=re.IGNORECASE))
+    response = re.sub(copy, "", response, flags=re.IGNORECASE)
+    if own_words:
+        response = remove_repeated(constrained, response)
+    met = strictly_met(constrained, response)
     fault = "none" if all(met) else "some_unmet" if any(met) else "all_unmet"
     return Grade(sum(met) / len(met), fault, dict(zip(constrained.instruction_id_list, met, strict=True)))
 

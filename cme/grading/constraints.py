@@ -19,6 +19,10 @@ from unittest.mock import patch
 from cme.records import Strict
 from cme.runtime.extras import require
 
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+REPEATED_RUN = 5
+"""Words in a row that a response repeats of its prompt: one more than IFEval's options ("My answer is yes.") have."""
+REMOVED = "\0"  # marks where words were removed
 PACKAGES = ("lm_eval", "langdetect", "nltk", "immutabledict")
 NEED_DOWNLOADS = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
 """Kinds of IFEval that are not used, because their checkers need data of NLTK that must be downloaded."""
@@ -56,6 +60,32 @@ def loosely_met(prompt: ConstrainedPrompt, response: str) -> list[bool]:
     """Whether the response meets each constraint, by IFEval's loose rule."""
     followed = _ifeval().test_instruction_following_loose(prompt, response)
     return cast("list[bool]", followed.follow_instruction_list)
+
+
+def remove_repeated(prompt: ConstrainedPrompt, response: str) -> str:
+    """The response without the words that it repeats of its prompt.
+
+    Repeated are `REPEATED_RUN` words in a row that the prompt has in a row too, whatever their capitals and punctuation,
+    unless a constraint demands them, as part of an end phrase for example. A line that keeps no word is removed.
+    """
+    settings = [value for kwargs in prompt.kwargs for value in kwargs.values() if isinstance(value, str)]
+    runs = set(_runs(prompt.prompt)).difference(*map(_runs, settings))
+    starts = [start for start, run in enumerate(_runs(response)) if run in runs]
+    repeated = {start + offset for start in starts for offset in range(REPEATED_RUN)}
+    own, end = "", 0
+    for number, word in enumerate(WORD.finditer(response)):
+        if number in repeated:
+            if number - 1 not in repeated:
+                own += response[end : word.start()] + REMOVED
+            end = word.end()
+    own += response[end:]
+    return re.sub(rf"^[^\w\n]*{REMOVED}[^\w\n]*$\n?", "", own, flags=re.MULTILINE).replace(REMOVED, "")
+
+
+def _runs(text: str) -> list[tuple[str, ...]]:
+    """The runs of `REPEATED_RUN` words in a row, in small letters, by the place of their first word."""
+    words = [word.casefold() for word in WORD.findall(text)]
+    return [tuple(words[start : start + REPEATED_RUN]) for start in range(len(words) - REPEATED_RUN + 1)]
 
 
 def known_kinds() -> list[str]:

@@ -3,15 +3,16 @@
 The quality is that of an oracle, the correctness of the final answer, or the share of constraints that are met.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cme.data import instruction_following as data
 from cme.grading.answers import AnswerKind, gold_answer, has_final_answer, is_correct
 from cme.grading.constraints import check_packages
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
-from cme.records import Generation, Oracle, Prompt
+from cme.records import Generation, Grade, Oracle, Prompt
 
 
 class OracleJudge(Judge):
@@ -83,13 +84,15 @@ class InstructionFollowing(Judge):
 
     Args:
         oracle: the grade of (prompt, response, finished), `cme.data.instruction_following.grade`.
+        own_words: whether what a response repeats of its prompt is removed before it is graded, see
+            `cme.grading.constraints.remove_repeated`.
     """
 
-    def __init__(self, oracle: Oracle) -> None:
-        self.oracle = oracle
+    def __init__(self, oracle: Callable[..., Grade], own_words: bool = False) -> None:
+        self.oracle = partial(oracle, own_words=own_words)
 
     @staticmethod
-    def check(oracle: Mapping[str, Any] | None) -> None:
+    def check(oracle: Mapping[str, Any] | None, own_words: bool = False) -> None:
         """Raise ValueError for data without constraints, Unavailable if a package of the checkers is missing."""
         check_packages("judge=instruction_following")
         if oracle is None or oracle["_target_"] != f"{data.__name__}.{data.grade.__name__}":
@@ -99,9 +102,9 @@ class InstructionFollowing(Judge):
             )
 
     @staticmethod
-    def fingerprint(oracle: Mapping[str, Any]) -> str:
-        """Digest of the constraints and of the version of the checkers."""
-        return data.fingerprint(oracle["path"], oracle["eval_path"])
+    def fingerprint(oracle: Mapping[str, Any], own_words: bool = False) -> str:
+        """Digest of the constraints, of the version of the checkers and of the rules on repeated prompts."""
+        return data.fingerprint(oracle["path"], oracle["eval_path"], own_words)
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by the share of constraints that each meets."""

@@ -6,6 +6,8 @@ from typing import Any
 import lm_eval.tasks
 import nltk
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cme import Unavailable
 from cme.grading import constraints
@@ -14,6 +16,7 @@ from cme.grading.constraints import (
     check_packages,
     find_problem,
     loosely_met,
+    remove_repeated,
     strictly_met,
 )
 
@@ -124,3 +127,43 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
         "judge=instruction_following needs the package not_installed, which is not installed: "
         "pip install 'cme-harness[capabilities]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("response", "own"),
+    [
+        ("A shop sells tea.", "A shop sells tea."),
+        ("Begin with a title: Tea.", "Begin with a title: Tea."),  # four words
+        ("I BEGIN with a title -- in it: Tea.", "I : Tea."),  # five, whatever stands between them
+        (
+            "It begins with a title in brackets.",
+            "It begins with a title in brackets.",
+        ),  # "begins" is another word
+        ("Tea.\n* Describe a shop. Begin with!\n<<Tea>>", "Tea.\n<<Tea>>"),  # a line without words goes
+        ("Tea. That is all we know now.", "Tea. That is all we know now."),  # demanded by the constraint
+        ("Tea. End in: That is all we know now.", "Tea.  know now."),  # the instruction with what it demands
+    ],
+)
+def test_repeated_words_are_removed_unless_a_constraint_demands_them(response: str, own: str) -> None:
+    text = "Describe a shop. Begin with a title in it. End in: That is all we know now."
+    prompt = constrained(("startend:end_checker", {"end_phrase": "That is all we know now."}), prompt=text)
+    assert remove_repeated(prompt, response) == own
+
+
+@given(
+    *(st.lists(st.sampled_from("abc"), max_size=size) for size in (12, 20)),
+    st.lists(st.sampled_from("abc"), max_size=8),
+)
+def test_the_words_that_are_kept_are_in_no_repeated_run(
+    asked: list[str], said: list[str], demanded: list[str]
+) -> None:
+    """As a search of each word's windows in the texts finds them."""
+    prompt = constrained(("startend:end_checker", {"end_phrase": " ".join(demanded)}), prompt=" ".join(asked))
+    kept = []
+    for at, word in enumerate(said):
+        windows = [said[start : start + 5] for start in range(max(0, at - 4), at + 1)]
+        texts = [f" {' '.join(window)} " for window in windows if len(window) == 5]
+        asks, demands = (f" {' '.join(words)} " for words in (asked, demanded))
+        if not any(text in asks and text not in demands for text in texts):
+            kept.append(word)
+    assert remove_repeated(prompt, " ".join(said)).split() == kept

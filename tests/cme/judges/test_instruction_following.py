@@ -51,6 +51,18 @@ def test_the_larger_share_wins_in_both_orders(judge: InstructionFollowing) -> No
             )
 
 
+def test_repeated_instructions_win_only_where_they_count(judge: InstructionFollowing) -> None:
+    """The end phrase in the copied instruction meets its constraint, unless only the response's own words count."""
+    own = InstructionFollowing(judge.oracle, own_words=True)
+    pair = [
+        Generation(text, None, None)
+        for text in ("Milk and tea", "Use less than three words End with: Good luck!")
+    ]
+    found = [each.compare(Prompt("p", PROMPT), *pair) for each in (judge, own)]
+    assert [verdict.outcome for verdict in found] == ["second", "first"]
+    assert [verdict.scores for verdict in found] == [(0.333333, 0.666667), (0.333333, 0.0)]
+
+
 def test_a_prompt_with_unknown_constraints_is_unscored(judge: InstructionFollowing) -> None:
     verdict = judge.compare(Prompt("p", "Name a drink."), response("Tea"), response("Milk"))
     assert isinstance(verdict, JudgeVerdict) and verdict.outcome == "unscored"
@@ -67,4 +79,5 @@ def test_other_data_are_refused_and_other_constraints_are_another_judge(tmp_path
             InstructionFollowing.check(oracle)
     path = write_lines(tmp_path / "own.jsonl", [ROW])
     prints = [InstructionFollowing.fingerprint(own | {"eval_path": place}) for place in (None, None, path)]
-    assert prints[0] == prints[1] != prints[2]
+    prints.append(InstructionFollowing.fingerprint(own, own_words=True))
+    assert prints[0] == prints[1] and len(set(prints)) == 3
