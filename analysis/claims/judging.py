@@ -19,7 +19,7 @@ from analysis.stats.win_rates import WinRate, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
-COMPUTED = (*EXACT_JUDGES, "reference_similarity")
+COMPUTED = (*EXACT_JUDGES, "instruction_following_own_words", "reference_similarity")
 """Judges whose verdict depends on the two texts alone."""
 
 
