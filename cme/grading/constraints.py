@@ -19,7 +19,7 @@ from unittest.mock import patch
 from cme.records import Strict
 from cme.runtime.extras import require
 
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 REPEATED_RUN = 5
 """Words in a row that a response repeats of its prompt: one more than IFEval's options ("My answer is yes.") have."""
 REMOVED = "\0"  # marks where words were removed
@@ -65,8 +65,9 @@ def loosely_met(prompt: ConstrainedPrompt, response: str) -> list[bool]:
 def remove_repeated(prompt: ConstrainedPrompt, response: str) -> str:
     """The response without the words that it repeats of its prompt.
 
-    Repeated are `REPEATED_RUN` words in a row that the prompt has in a row too, whatever their capitals and punctuation,
-    unless a constraint demands them, as part of an end phrase for example. A line that keeps no word is removed.
+    Repeated are `REPEATED_RUN` words in a row that the prompt has in a row too, whatever their capitals and
+    punctuation, unless a constraint demands them, as part of an end phrase for example. A line that keeps no word is
+    removed.
     """
     settings = [value for kwargs in prompt.kwargs for value in kwargs.values() if isinstance(value, str)]
     runs = set(_runs(prompt.prompt)).difference(*map(_runs, settings))
