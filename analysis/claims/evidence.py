@@ -39,8 +39,9 @@ class Evidence:
     ) -> "Evidence":
         """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them.
 
-        They are the runs on problems with one right answer if `mathematics`, else all others. Imported evaluations
-        belong to every claim about the released evaluation: to the experiment `imported`.
+        They are the runs on problems with one right answer if `mathematics`, else all others. Each has its own judge
+        alone, so no claim changes because a judge was added later. Imported evaluations belong to every claim about the
+        released evaluation: to the experiment `imported`.
         """
         plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
         planned = {run_id for plan in plans for run_id in plan.runs}
@@ -48,9 +49,8 @@ class Evidence:
         for run in records.runs:
             if run.scale != scale or (run.accuracy is not None) != mathematics:
                 continue
-            pooled = replace(
-                pool_builds(run), experiment=None
-            )  # runs are pooled, whichever experiment made them
+            # runs are pooled, whichever experiment made them
+            pooled = replace(pool_builds(run), experiment=None, further_judges=None)
             if run.run_id in planned or run.experiment in experiments or scale in experiments:
                 runs.append(pooled)
             if run.reward in CONTROLS:

@@ -12,14 +12,14 @@ from analysis.claims.evidence import APPARENT, Evidence, Kind
 from analysis.claims.parts import Part, paired_part, rate_part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
-from analysis.records.ceiling import EXACT_JUDGES
+from analysis.records.ceiling import EXACT_JUDGES, OWN_WORDS
 from analysis.records.names import judge_label
 from analysis.records.published import read_published
 from analysis.stats.win_rates import WinRate, win_rate
 from analysis.tables.cells import Cell, place
 from cme.records import Generation, judge_name, points, verdicts_by_order
 
-COMPUTED = (*EXACT_JUDGES, "instruction_following_own_words", "reference_similarity")
+COMPUTED = (*EXACT_JUDGES, OWN_WORDS, "reference_similarity")
 """Judges whose verdict depends on the two texts alone."""
 
 

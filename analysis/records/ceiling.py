@@ -12,6 +12,8 @@ from cme.records import RunRecord, scores
 
 EXACT_JUDGES = ("oracle", "correctness", "instruction_following")
 """Judges whose scores are the true quality (0 to 1) of a response."""
+OWN_WORDS = "instruction_following_own_words"
+"""A judge with grades (0 to 1) of its own, stricter than the true quality."""
 TIE = 1e-9  # the oracle's margin
 
 
@@ -33,8 +35,14 @@ def start_quality(run: RunRecord) -> dict[str, float]:
     return {prompt: start for prompt, (start, _) in true_quality(run).items()}
 
 
-def ceiling(runs: Sequence[RunRecord]) -> float:
-    """The win rate of a perfect policy over the prompts of all runs, in percent; NaN where the truth is unknown."""
+def ceiling(runs: Sequence[RunRecord], judge: str = "") -> float:
+    """The win rate of a perfect policy over the prompts of all runs, in percent; NaN where the truth is unknown.
+
+    Perfect by the grades of `judge`, where it has its own.
+    """
+    if judge == OWN_WORDS:
+        verdicts = [verdict for run in runs for name, verdict in run.judgements() if name == judge]
+        return perfect_win_rate(scores(verdict)[0] for verdict in verdicts if verdict.scores is not None)
     return perfect_win_rate(quality for run in runs for quality in start_quality(run).values())
 
 

@@ -31,7 +31,7 @@ class Controls:
     @cached_property
     def ceiling(self) -> float:
         """The win rate of a perfect policy in percent, NaN where the truth is unknown."""
-        return ceiling(self.runs)
+        return ceiling(self.runs, self.judge)
 
     @cached_property
     def cut_start(self) -> WinRate | None:

@@ -20,6 +20,7 @@ from cme.records import (
     Accuracy,
     CheckpointResult,
     ExperimentRecord,
+    FurtherJudge,
     Generation,
     Pair,
     RunRecord,
@@ -480,3 +481,17 @@ def test_evidence_is_the_runs_of_one_scale_in_a_plan_or_of_the_experiment(runs: 
     assert Evidence.collect(records, "laptop", claim.experiments).runs == []
     own = Records([replace(run, experiment="main_table") for run in laptop], [], [], [], [])
     assert len(Evidence.collect(own, "laptop", claim.experiments).runs) == 3
+
+
+def test_a_judge_added_later_changes_no_claim(runs: Runs) -> None:
+    claim = CLAIMS["beats the untrained model"]
+    made = [replace(run, experiment="main_table") for run in runs(80)]
+    added = [
+        replace(run, further_judges=[FurtherJudge("local", {}, other.verdicts, 1.0)])
+        for run, other in zip(made, runs(20), strict=True)
+    ]
+    alone, beside = (
+        claim.judge(Evidence.collect(Records(each, [], [], [], []), "miniature", claim.experiments))
+        for each in (made, added)
+    )
+    assert beside == alone and [part.value for part in alone.parts] == [80]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from analysis.records.ceiling import ceiling, floor, start_quality
+from analysis.records.ceiling import OWN_WORDS, ceiling, floor, start_quality
 from cme.judges.base import verdict_from_scores
-from cme.records import Grade, Grades, Verdict, points
+from cme.records import FurtherJudge, Grade, Grades, Verdict, points
 
 STARTS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.0, "e": 1 - 1e-12}
 
@@ -35,6 +35,13 @@ def test_the_ceiling_is_the_win_rate_of_a_perfect_policy(make_record: Any) -> No
         verdicts=judged(0.2, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 0.9}), seed=2
     )
     assert ceiling([poor, other_build]) == pytest.approx(65)
+
+
+def test_a_judge_with_grades_of_its_own_has_its_own_ceiling(make_record: Any) -> None:
+    """Three of the five responses are perfect by the truth (3.5 are to be won), one by the further judge (4.5)."""
+    stricter = FurtherJudge(OWN_WORDS, {}, judged(0.2, STARTS | {"c": 0.0, "e": 0.5}), 1.0)
+    run = make_record(verdicts=judged(0.2), further_judges=[stricter])
+    assert (ceiling([run]), ceiling([run], "oracle"), ceiling([run], OWN_WORDS)) == (70, 70, 90)
 
 
 def test_grades_go_before_scores_and_the_floor_is_the_worst_policys(make_record: Any) -> None:
