@@ -14,7 +14,10 @@ from analysis.stats.text import rouge_l
 from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, Verdict
 
-pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on the PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARY is None, reason="no chromium on the PATH"),
+]
 
 HOSTILE = [
     "</script><script>window.hacked = 1</script>",
