@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hub_snapshots import FIRST, SECOND, add_snapshot
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -194,3 +195,23 @@ def test_a_tokenizer_with_more_tokens_than_the_model_embeds_is_refused(
     shutil.copy(tiny_folder(large) / "tokenizer.json", folder)
     with pytest.raises(Unavailable, match=f"{sizes[large]} tokens.* embeds {sizes[small]}"):
         load(str(folder))
+
+
+def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:
+    a, b = tiny(family).model, tiny(family).model
+    assert not {id(m) for m in a.modules()} & {id(m) for m in b.modules()}
+    assert not {p.data_ptr() for p in a.parameters()} & {p.data_ptr() for p in b.parameters()}
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_weights_have_the_requested_dtype(tiny_folder: Callable[..., Path]) -> None:
+    assert load(str(tiny_folder("qwen")), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_a_process_stays_with_the_commit_that_it_began_with(
+    hub_cache: Path, tiny_folder: Callable[..., Path]
+) -> None:
+    add_snapshot(hub_cache, "owner/model", FIRST, tiny_folder("qwen"))
+    before = ensure(["owner/model"])
+    add_snapshot(hub_cache, "owner/model", SECOND, tiny_folder("llama"))
+    assert ensure(["owner/model"]) == before

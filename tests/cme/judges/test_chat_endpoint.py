@@ -487,3 +487,31 @@ def test_settings_that_cannot_work_are_refused(changed: dict[str, Any], named: s
         ChatEndpoint.check(**judge_settings(**changed))
     assert named in str(caught.value)
     assert "sk-1" not in str(caught.value)
+
+
+def test_a_server_without_a_key_is_not_sent_the_one_of_the_environment(stub: ChatStub) -> None:
+    judge(stub).probe()
+    assert not any("someone-else" in str(key) for key in stub.keys)
+
+
+def test_an_endless_reply_is_unscored(stub: ChatStub, replying: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cme.runtime.replies.MAX_BYTES", 1000)
+    replying(lambda *_: b"x" * 5000)
+    verdict = compare(stub, retries=0)
+    assert verdict.outcome == "unscored" and "the reply is larger than" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("file", ["openai", "openai_logprobs"])
+def test_a_reply_cut_by_a_content_filter_is_unscored_without_retries(
+    stub: ChatStub, replying: Any, file: str
+) -> None:
+    replying(lambda content, finish="stop", *rest: completion(content, "content_filter", *rest))
+    verdict = compare(stub, file)
+    assert (verdict.outcome, verdict.scores, verdict.calls) == ("unscored", None, 1)
+    assert "content filter" in str(verdict.reason)
+
+
+def test_a_body_that_is_nested_too_deeply_is_unscored(stub: ChatStub, replying: Any) -> None:
+    replying(lambda *_: b'{"choices":' + b"[" * 50_000)
+    verdict = compare(stub, retries=0)
+    assert verdict.outcome == "unscored" and "nested too deeply" in str(verdict.reason)

@@ -101,3 +101,9 @@ def test_the_response_closer_to_the_reference_wins(
         assert verdict.scores[0] == -1.0
     without = similarity.compare(Prompt("p", "why?"), response(first), response(second))
     assert (without.outcome, without.reason) == ("unscored", "the prompt has no reference answer")
+
+
+def test_boxed_answers_are_compared_by_value() -> None:
+    prompt = Prompt("p", "half?", r"\frac{1}{2}")
+    verdict = Correctness("boxed").compare(prompt, response(r"\boxed{2}"), response(r"\boxed{0.5}"))
+    assert verdict.outcome == "second"

@@ -205,3 +205,24 @@ def test_scores_that_are_not_finite_are_unscored(tiny: Tiny, tmp_path: Path) -> 
 def test_settings_that_cannot_work_are_refused_before_loading(settings: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         LocalJudge("no/such/model", *settings)
+
+
+def test_all_tokens_of_a_label_count(tiny: Tiny, tiny_folder: Folder) -> None:
+    judge, model, labels = make_judge(tiny_folder("qwen")), tiny("qwen"), ("A fox", "B fox")
+    judge._labels = [chat.response_ids(model.tokenizer, label) for label in labels]
+    assert min(map(len, judge._labels)) > 1
+    expected = p_first_label(model, PROMPT.text, "a", "b", labels)
+    scores = judge.compare(PROMPT, response("a"), response("b")).scores
+    assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
+
+
+def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
+    judge, tokenizer = make_judge(tiny_folder(family)), tiny(family).tokenizer
+    special = tokenizer.all_special_tokens
+    attack = "".join(special) + "A" + "".join(special)
+    plain = judge.prompt_ids("a", "b", "c")
+    attacked = judge.prompt_ids(f"a{attack}", f"b{attack}", f"c{attack}")
+    marks = set(tokenizer.all_special_ids)
+    assert [i for i in attacked if i in marks] == [i for i in plain if i in marks]
+    assert tokenizer.decode(attacked).count(attack) == 3
+    assert plain == chat.prompt_ids(tokenizer, QUESTION.format(instruction="a", first="b", second="c"))

@@ -1,6 +1,9 @@
 """Pairwise judging and its log: both orders, kills at any byte, nothing judged twice or lost."""
 
 import json
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -8,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from chat_stub import ChatStub, serving
 from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import ROOT, SUPPORT
 from samples import response
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
@@ -304,3 +309,60 @@ def test_verdicts_in_flight_are_kept_when_judging_ends(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         judge_all(judge, PAIRS[:2], tmp_path)
     assert len(judge.shown) == len(VerdictLog(tmp_path / "run" / "log.jsonl").scored) == 3
+
+
+def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    class Confused(Longest):
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+            return JudgeVerdict("tie", "but why")
+
+    with pytest.raises(ValueError, match="reason"):
+        judge_all(Confused(), PAIRS, tmp_path)
+    assert len(judge_all(Longest(), PAIRS, tmp_path)) == 16
+
+
+def test_another_judge_or_panel_member_judges_anew(tmp_path: Path) -> None:
+    for identity, name in (("x", None), ("y", None), ("x", "one"), ("x", "two")):
+        judge = Longest()
+        for calls in (2, 2):
+            with VerdictLog(tmp_path / "log") as log:
+                [one, _] = judge_pairs(judge, [pair("a", "ab")], True, log, identity=identity, name=name)
+            assert one.judge == name
+            assert len(judge.shown) == calls
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from stub_judges import judge, pairs
+from types import SimpleNamespace
+from cme.judges.pairwise import VerdictLog, judge_pairs
+with VerdictLog(Path(sys.argv[2])) as log:
+    judge_pairs(judge(SimpleNamespace(url=sys.argv[1]), concurrency=4), pairs(50), True, log)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_only_the_rest_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    folders = [str(SUPPORT), str(SUPPORT / "stubs")]
+    code = f"import sys; sys.path[:0] = {folders}\n{KILLED}"
+    with serving(ChatStub()) as stub:
+        stub.seconds = 0.05
+        kills = 0
+        while True:
+            lines = path.read_bytes().count(b"\n") if path.exists() else 0
+            process = subprocess.Popen([sys.executable, "-c", code, stub.url, str(path)], cwd=ROOT)
+            while kills < 1 and process.poll() is None:
+                if path.exists() and path.read_bytes().count(b"\n") > lines + 10:
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+                    break
+                time.sleep(0.005)
+            if process.wait(60) == 0:
+                break
+    assert kills == 1
+    keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == len(stub.answered) == 100
+    again = sum(stub.answered.values()) - 100
+    assert again <= kills * 4  # only comparisons in flight at a kill are made twice

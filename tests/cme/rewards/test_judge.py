@@ -177,3 +177,14 @@ def test_it_must_be_bound_and_have_whole_groups() -> None:
         PairwiseJudge(Longer(), 2)(["p"] * 2, ["a", "b"], [[1]] * 2)
     with pytest.raises(ValueError, match=r"3 completions .* groups of 2"):
         call(PairwiseJudge(Longer(), 2), ["a", "b", "c"])
+
+
+class First(Longer):
+    """A judge that always prefers what it is shown first."""
+
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        return JudgeVerdict("first")
+
+
+def test_a_judge_that_prefers_a_place_gives_everyone_half() -> None:
+    assert call(PairwiseJudge(First(), 4), TEXTS) == [0.5] * 4

@@ -106,3 +106,14 @@ def test_members_are_bound_and_keep_their_state(tiny_folder: Folder) -> None:
     with pytest.raises(ValueError, match=r"members\.cme has granularity=token"):
         dense = CrossModelEntropy(str(tiny_folder("qwen")), granularity="token")
         WeightedSum({"cme": dense, "length": Length(4)}, {"cme": 1.0, "length": 1.0}, 4)
+
+
+def test_normalized_rewards_by_hand() -> None:
+    """First: mean 3, deviation sqrt(14/3), then 2 and sqrt(16/3); second: 30 and sqrt(700), then no differences."""
+    reward = WeightedSum(members(), {"first": 1.0, "second": 3.0}, 4, "normalize_then_sum")
+    a, b, c = math.sqrt(14 / 3) + 1e-4, math.sqrt(16 / 3) + 1e-4, math.sqrt(700) + 1e-4
+    expected = [
+        *(-2 / a - 3 * 20 / c, -1 / a - 3 * 10 / c, None, 3 / a + 3 * 30 / c),
+        *(-2 / b, -2 / b, 2 / b, 2 / b),
+    ]
+    assert call(reward) == [None if v is None else pytest.approx(v) for v in expected]

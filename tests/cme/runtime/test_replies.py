@@ -36,3 +36,13 @@ def test_a_reply_above_the_limit_is_not_kept(monkeypatch: pytest.MonkeyPatch, en
     with pytest.raises(httpx2.DecodingError, match="larger than 1 MiB"):
         replies.read_reply(streamed(endless(), **{"content-encoding": encoding}), time.monotonic() + 60)
     assert sent <= 3
+
+
+def test_a_reply_that_does_not_end_is_given_up_at_the_deadline() -> None:
+    def slow() -> Iterator[bytes]:
+        while True:
+            yield b"x"
+            time.sleep(0.01)
+
+    with pytest.raises(httpx2.ReadTimeout):
+        replies.read_reply(streamed(slow()), time.monotonic() + 0.05)

@@ -1,6 +1,7 @@
 """Alignment of values between tokenizers: byte ends of real tokenizers, sums and means over bytes."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from verifiers import Tiny
 
+from cme.checkpoints import Checkpoint
 from cme.scoring import alignment
 from cme.scoring.alignment import Alignment, AlignmentError, align, align_response, sampled_ends, text_ends
 
@@ -339,3 +341,20 @@ def test_ids_of_another_text_are_refused(tiny: Tiny, family: str) -> None:
             sampled_ends(tokenizer, ids, text)
     with pytest.raises(AlignmentError, match="all 0 sampled ids"):
         sampled_ends(tokenizer, [], "the")
+
+
+Tiny = Callable[..., Checkpoint]
+
+
+def test_families_random_ids(tiny: Tiny, family: str) -> None:
+    tokenizer = tiny(family).tokenizer
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        ids = random.integers(0, len(tokenizer) + 3, random.integers(0, 30)).tolist()
+        assert_cuts_agree(tokenizer, ids, decoded(tokenizer, ids))
+
+
+def test_special_tokens_in_a_verifiers_text_are_text() -> None:
+    tokenizer = TRAINED["byte_level"]
+    ids, ends = text_ends(tokenizer, "<s>旦</s>")
+    assert np.diff(ends, prepend=0).tolist() == list(map(len, tokenizer.convert_ids_to_tokens(ids)))

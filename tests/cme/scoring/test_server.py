@@ -284,3 +284,13 @@ def test_a_key_that_cannot_be_sent_is_unavailable(
     with pytest.raises(Unavailable, match="SCORING_KEY holds no usable key") as caught:
         connect(stub, "vllm", api_key_variable="SCORING_KEY")
     assert not key or key not in str(caught.value)
+
+
+def test_a_key_is_sent_only_if_named_and_without_blanks(
+    stub: CompletionStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_scores(connect(stub, "vllm"))
+    assert stub.keys == {None}
+    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
+    check_scores(connect(stub, "vllm", api_key_variable="SCORING_KEY"))
+    assert stub.keys == {None, f"Bearer {KEY}"}

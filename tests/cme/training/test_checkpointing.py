@@ -1,5 +1,6 @@
 """An interrupted training ends exactly as an uninterrupted one: weights and history, bit for bit."""
 
+import datetime
 import os
 import shutil
 import signal
@@ -14,11 +15,13 @@ import torch
 from endings import Ending, Killed
 from trainings import GRPO, OFFLINE, PAIRS, PROMPTS, other_weights
 from transformers import TrainerCallback
+from transformers.utils import chat_template_utils
 from verifiers import Folder, Tiny
 
 from cme import Interrupted, Unavailable
-from cme.checkpoints import load
+from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
+from cme.models.template_variables import set_variables
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, CrossModelEntropyEMA, RandomReward
 from cme.runtime import signals
@@ -304,3 +307,28 @@ def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> No
     marker.write_text(marker.read_text().replace('"processes":1', '"processes":4'))
     with pytest.raises(Unavailable, match="was saved by 4 processes and this training has 1"):
         training(training.where)
+
+
+def test_a_training_that_resumes_on_another_day_ends_as_an_uninterrupted_one(
+    case: Callable[..., Case], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chat template writes today's date, as those of Llama 3 do; policy and untrained model have the fixed one."""
+    training = case("grpo")
+
+    def dated(family: str) -> Checkpoint:
+        checkpoint = tiny(family)
+        template = str(checkpoint.tokenizer.chat_template)
+        checkpoint.tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}\n" + template
+        set_variables(checkpoint.tokenizer)
+        return checkpoint
+
+    def today_is(date: str) -> None:
+        clock = SimpleNamespace(now=lambda: datetime.datetime.fromisoformat(date))
+        monkeypatch.setattr(chat_template_utils, "datetime", clock)
+
+    training.tiny = dated
+    today_is("2026-11-29")
+    whole = training(None, "whole")
+    training.interrupted(4)
+    today_is("2026-11-30")
+    assert equal(whole, training(training.where))

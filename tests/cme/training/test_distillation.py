@@ -1,5 +1,6 @@
 """On-policy distillation against whole logits that are computed here, one response at a time."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ import torch
 from trainings import PROMPTS, other_weights
 from verifiers import Folder, Tiny
 
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
+from cme.models.generation import generate
 from cme.training.distillation import check_tokenizers, train_distillation
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
@@ -144,3 +147,36 @@ def test_heads_of_other_sizes_are_refused(tiny: Tiny, tiny_folder: Folder, tmp_p
 
 def test_a_verifier_of_the_same_family_is_accepted(family: str) -> None:
     check_tokenizers(f"miniature:{family}-1/sft", f"miniature:{family}-1/verifier", PROMPTS)
+
+
+def test_a_loss_that_is_not_finite_fails(tiny: Tiny, tmp_path: Path) -> None:
+    broken = tiny("qwen")
+    with torch.no_grad():
+        broken.model.get_output_embeddings().weight[5] = math.nan
+    monitors, job = Monitors(tiny("qwen"), None, None), TrainingJob(0, tmp_path, quiet=True)
+    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer\.learning_rate"):
+        train_distillation(tiny("qwen"), broken, PROMPTS, monitors, SETTINGS, job)
+
+
+@pytest.mark.slow
+def test_a_verifier_of_the_same_family_raises_the_quality(tmp_path: Path) -> None:
+    def quality(checkpoint: Checkpoint) -> float:
+        prompts = world.sample_prompts("tune", 48, seed=0)
+        answers = generate(checkpoint.model, checkpoint.tokenizer, prompts, max_new_tokens=32, batch_size=48)
+        graded = zip(prompts, answers, strict=True)
+        return sum(world.grade(p, a.response, bool(a.finished)).quality for p, a in graded) / len(prompts)
+
+    start, verifier = "miniature:qwen-1/sft", "miniature:qwen-1/verifier"
+    policy = load(start)
+    before = quality(policy)
+    sizes = {
+        "max_steps": 12,
+        "per_device_train_batch_size": 32,
+        "max_completion_length": 32,
+        "learning_rate": 3e-4,
+    }
+    prompts = world.load_prompts("train", 96, 0)
+    job, monitors = TrainingJob(0, tmp_path, quiet=True), Monitors(load(start), None, world.grade, every=100)
+    history = train_distillation(policy, load(verifier), prompts, monitors, SETTINGS | sizes, job).history
+    assert (history["loss"][-1] or 1) < 0.6 * (history["loss"][0] or 0)
+    assert quality(policy) > before + 0.05

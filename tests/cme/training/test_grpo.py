@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import trainings
 from trainings import PROMPTS, rows_of, run_grpo, same, weights
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainerControl, TrainerState
 from trl import GRPOTrainer
@@ -24,7 +25,7 @@ from cme.scoring.token_scorer import TokenScorer
 from cme.training import grpo, trl_internals
 from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import HISTORY, TrainingResult
-from cme.training.job import TrainingJob
+from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 from cme.training.trl_internals import PromptTrainer
 
@@ -391,3 +392,93 @@ def test_a_training_that_changes_no_weight_says_so(tiny: Tiny, tmp_path: Path) -
     assert found.untrained == "the training changed no weight"
     assert run(tiny, tmp_path / "b", letters).untrained is None
     assert TrainingResult({}, None).untrained == "the training made no step"
+
+
+def test_a_penalty_does_not_change_the_measured_kl(tiny: Tiny, tmp_path: Path) -> None:
+    """TRL logs another `kl`, per token and at every step, where beta > 0."""
+    histories = []
+    for beta in (0.0, 1e-9):
+        watched = Monitors(tiny("qwen"), None, None, every=2)
+        policy = tiny("qwen")
+        found = run(tiny, tmp_path / str(beta), letters, policy=policy, monitors=watched, beta=beta)
+        histories.append(found.history["kl"])
+    without, penalised = histories
+    assert without[1] is None and penalised[1] is None
+    assert without[2] is not None and abs(without[2]) > 1e-3
+    assert penalised[2] == pytest.approx(without[2], rel=1e-3)
+
+
+def test_training_is_reproducible_from_its_seed(tiny: Tiny, tmp_path: Path) -> None:
+    a, b = tiny("olmo"), tiny("olmo")
+    first = run(tiny, tmp_path / "a", letters, policy=a, monitors=Monitors(tiny("olmo"), None, None))
+    second = run(tiny, tmp_path / "b", letters, policy=b, monitors=Monitors(tiny("olmo"), None, None))
+    assert first == second
+    assert same(weights(a), weights(b))
+
+
+def test_gradient_checkpointing_changes_no_gradient(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps no cache, through which prompts are shared on a CPU."""
+
+    class Checkpointed(PromptTrainer):
+        def __init__(self, args: Any, **settings: Any) -> None:
+            args.gradient_checkpointing = True
+            super().__init__(args=args, **settings)
+
+    plain = run(tiny, tmp_path / "a", letters, max_steps=1).history
+    monkeypatch.setattr(grpo, "PromptTrainer", Checkpointed)
+    found = run(tiny, tmp_path / "b", letters, max_steps=1).history
+    for column in ("reward", "entropy", "grad_norm"):
+        assert found[column] == pytest.approx(plain[column], rel=1e-4)
+
+
+def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:
+    by_text = {p.text: p.answer for p in PROMPTS}
+    seen: list[tuple[str, str | None]] = []
+
+    def reward(prompts: list[Any], answer: list[str | None], **_: Any) -> list[float | None]:
+        seen.extend((chat.to_text(p), a) for p, a in zip(prompts, answer, strict=True))
+        return [float(i) for i in range(len(prompts))]
+
+    run(tiny, tmp_path, reward, max_steps=3)
+    assert all(by_text[prompt] == answer for prompt, answer in seen)
+    assert any(answer is not None for _, answer in seen)
+
+
+def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
+    guard = CollapseGuard(patience=2, patience_groups=1, max_unscored=1.0)
+    result = run(tiny, tmp_path, constant, guard=guard, max_steps=5)
+    assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
+    assert result.history["step"] == [1, 2]
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> None:
+    result = run(
+        tiny, tmp_path, letters, guard=CollapseGuard(2, 1, 1.0), max_steps=5, max_completion_length=1
+    )
+    assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
+
+
+def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: Path) -> None:
+    """With a constant learning rate, the policy after two of three steps is that of a training of two steps."""
+
+    def trained(name: str, steps: int, every: int | None) -> Path:
+        job = TrainingJob(0, tmp_path / name, every, quiet=True)
+        constant = {"lr_scheduler_type": "constant", "max_steps": steps}
+        run_grpo(tiny("qwen"), tiny("qwen"), letters, job, **constant)
+        return tmp_path / name
+
+    whole, short, plain = trained("whole", 3, 1), trained("short", 2, None), trained("plain", 3, None)
+
+    def same(a: Path, b: Path) -> bool:
+        return trainings.same(weights(load(str(a))), weights(load(str(b))))
+
+    assert same(checkpoint_folder(whole, 2), short)
+    assert same(whole, plain)
+    assert not same(checkpoint_folder(whole, 1), short)
+    # the last is the policy itself
+    assert sorted(p.name for p in whole.glob("step-*")) == ["step-1", "step-2"]
+    kept = {p.suffix for p in checkpoint_folder(whole, 1).iterdir()}
+    assert kept <= {".json", ".jinja", ".safetensors"}

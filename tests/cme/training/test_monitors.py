@@ -1,5 +1,6 @@
 """What every run measures: repetition, KL from the untrained model, quality and the held-out likelihood."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,3 +142,18 @@ def test_a_completion_beyond_the_context_is_left_out_of_the_kl(tiny: Tiny) -> No
     short, long = [9, 10, 11], [9] * context
     [alone] = monitors._kl(PROMPTS[:1], [short])
     assert monitors._kl(PROMPTS, [short, long]) == [pytest.approx(alone)]
+
+
+Tiny = Callable[..., Checkpoint]
+
+
+def test_responses_that_heldout_cannot_score_are_left_out(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, heldout = tiny("qwen"), make_verifier(tiny("olmo"))
+    score = heldout.score  # without ends of turn an empty response has no score
+    monkeypatch.setattr(heldout, "score", lambda p, r, ended: score(p, r, [False] * len(ended)))
+    monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
+    [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
+    assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)
+    assert "heldout" not in measure(monitors, policy, ["", ""])

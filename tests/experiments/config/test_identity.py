@@ -293,3 +293,18 @@ def test_another_target_than_that_of_the_named_file_is_another_run(path: str, ta
     assert target_path in identity.neutral_fields(config) and target_path in identity.identity_fields(
         other_run
     )
+
+
+@pytest.mark.parametrize(
+    ("trainer", "counts"),
+    [("dpo", False), ("sft", False), ("distillation", False), ("best_of_n", True), ("grpo", True)],
+)
+def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
+    ids = {cell(f"trainer={trainer}", f"reward={r}").run_id for r in ("cme", "random", "majority_vote")}
+    assert len(ids) == (3 if counts else 1)
+
+
+def test_seeds_and_rewards_are_different_runs_of_one_untrained_model() -> None:
+    cells = [cell(), cell("seed=1"), cell("reward=random"), cell("reward=ground_truth")]
+    assert len({c.run_id for c in cells}) == 4
+    assert len({identity.start_id(c) for c in cells}) == 1

@@ -313,3 +313,16 @@ def test_runs_of_one_name_are_told_apart_by_their_settings() -> None:
     for row, (temperature, seed) in zip(plan.lines(cells)[2:6], product(("0.7", "1.0"), (0, 1)), strict=True):
         assert row.startswith(f"{labels[seed]} trainer.temperature={temperature} seed={seed}  ")
     assert plan.lines(cells[:1])[2].startswith(f"{labels[0]}  ")
+
+
+def test_shared_responses_count_in_the_first_run_only() -> None:
+    cells = composition.compose_cells(["-m", "scale=paper", "family=llama", "regime=instruct", "seed=1,2"])
+    rows = [line for line in plan.lines(cells) if " s1 " in line or " s2 " in line][:2]
+    first, second = [float(row.split()[8]) for row in rows]
+    # 200 prompts by the untrained model and the verifier, and 50 by the untrained model for selection
+    assert first - second == pytest.approx(450 * 2048 / 1e6, abs=0.11)
+
+
+def test_planning_does_not_change_the_run_id() -> None:
+    [plain], [planned] = composition.compose_cells([]), composition.compose_cells(["plan=true"])
+    assert plain.run_id == planned.run_id

@@ -17,7 +17,7 @@ from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, Verdict, read_record, write_record
 from experiments.__main__ import main
 from experiments.config.validation import BadConfig
-from experiments.run import evaluation, pipeline, preparation, training
+from experiments.run import evaluation, judging, pipeline, preparation, training
 from experiments.run.store import Store
 
 PLAIN = ("reward=random", "tracker=none")
@@ -194,3 +194,15 @@ def test_the_judge_gets_the_data_of_the_run(path: Path, tmp_path: Path, kind: st
     found = {(v.prompt_id, v.policy_first): v.outcome for v in further(file)["correctness"]}
     assert found == {("a", True): "first", ("a", False): "second", ("b", True): "tie", ("b", False): "tie"}
     assert (tmp_path / "mine.verdicts-correctness.jsonl").exists()
+
+
+def test_a_judge_that_fails_our_sanity_check_gives_no_verdict(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        judging,
+        "collect_verdicts",
+        lambda _, pairs, *__: [Verdict(p.prompt_id, True, "first") for p in pairs],
+    )
+    assert judge(path, "--judge", "local") == 0
+    assert "no verdict: the judge fails its sanity check" in capsys.readouterr().out

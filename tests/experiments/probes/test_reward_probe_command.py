@@ -231,3 +231,14 @@ def test_a_results_dir_that_cannot_be_written_is_refused_before_any_model_loads(
     assert main(["probe", *cell()]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'runs'}/") and "a file is in the place of a folder" in line
+
+
+@pytest.mark.parametrize("name", ["semantic_entropy", "cme_length", "cme_rank"])
+def test_a_reward_of_a_group_takes_the_nine_answers_as_its_group(cell: Cell, name: str) -> None:
+    config = composed(cell(f"reward={name}"))
+    reward_probe.prepare([config])
+    own, expected = (reward_probe.lines(c)[name] for c in (config, composed(cell())))
+    start, answers = checkpoints.load(config.generator), reward_probe.answers(config)[:18]
+    found, wanted = (score_answers({name: reward}, answers, start)[name] for reward in (own, expected))
+    for grade in GRADES:
+        assert found[grade] == pytest.approx(wanted[grade], abs=1e-4)

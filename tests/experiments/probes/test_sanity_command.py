@@ -4,9 +4,11 @@ import pytest
 from small_runs import Cell, composed
 
 from cme.data.alpaca_format import read_outputs
-from cme.records import Generation, Prompt, SanityRecord, read_record
+from cme.records import Generation, Pair, Prompt, SanityRecord, Verdict, read_record
+from experiments.config.components import Component
 from experiments.probes import sanity
 from experiments.probes.sanity import opponents
+from experiments.run import judging
 
 
 def test_opponents_are_what_they_are_called() -> None:
@@ -78,3 +80,30 @@ def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pyte
     again = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome != "unscored" for own in again.verdicts.values() for v in own)
     assert again.pairs == record.pairs
+
+
+def test_an_opponent_without_a_pair_is_left_out() -> None:
+    endless = [Generation("on and on", False, 3)]
+    assert "shorter" not in opponents([Prompt("a", "speak")], endless, endless, endless)
+
+
+def test_opponents_that_a_judge_does_not_see_whole_are_counted(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(cell("experiment=judge_sanity", "seed=6", "judge=local", "judge.max_response_chars=12"))
+    prompts, longer = [Prompt("a", "name")], Generation("thirteen char", True, 2)
+    assert len(longer.response) == 13
+    own = opponents(prompts, [Generation("short", True, 1)], [longer], [longer])
+    monkeypatch.setattr(sanity, "opponents", lambda *_: own)
+
+    def ties(judge: Component, pairs: list[Pair], *_: object) -> list[Verdict]:
+        return [Verdict(p.prompt_id, order, "tie") for p in pairs for order in (True, False)]
+
+    monkeypatch.setattr(judging, "collect_verdicts", ties)
+    record = read_record(sanity.run(config), SanityRecord)
+    null = len(own["null"][0].policy.response) > 12
+    assert record.warnings == [
+        f"opponent {name}: {count} of 2 responses were cut at judge.max_response_chars=12 for judging"
+        for name, count in (("null", int(null)), ("itself", 2))
+        if count
+    ]

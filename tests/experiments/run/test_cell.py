@@ -153,3 +153,19 @@ def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
     clock[0] += 0.1
     callback.on_step_end(None, at(60), control)  # type: ignore[arg-type]
     assert read_record(written, Progress).step == 60, "the last step is written whenever it comes"
+
+
+def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
+    with pytest.raises(cells.SweepStopped, match="a bug"):
+        cells.run(toy(tmp_path, "seed=1", "fail_fast=true"))
+    assert not issubclass(cells.SweepStopped, Exception)
+
+
+def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
+    config = composed(cell("trainer.max_steps=3"))
+    cells.run(config)
+    folder = cells.record_path(config).parent
+    found = read_record(folder / "state.json", RunState)
+    assert (found.state, found.attempts, found.unscored, found.record) == ("done", 1, 0, "record.json")
+    assert found.seconds > 0
+    assert read_record(folder / "progress.json", Progress).stage == "comparing with cut start"

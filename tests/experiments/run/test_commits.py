@@ -138,3 +138,33 @@ def test_a_local_file_has_no_revision(cell: Cell) -> None:
     run = composed(cell("data=math", "judge=correctness", "data.source.path=x", "data.source.revision=v1"))
     with pytest.raises(BadConfig, match=r"data=math: .*is read from x, which has no revision v1"):
         inputs.data_copies(run)
+
+
+def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
+    store = Store(finished)
+    assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
+    assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
+    preparation.prepare([finished])  # it is still the same run
+
+
+def test_a_run_does_not_continue_a_shared_training_of_another_commit(
+    finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell
+) -> None:
+    trained = Store(finished).training.read_bytes()
+    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
+    other = composed(cell(f"generator={NAME}", "tracker=none", "evaluation.both_orders=false"))
+    assert Store(other).trained == Store(finished).trained and other.run_id != finished.run_id
+    with private_cache(hub_cache):
+        with pytest.raises(Unavailable, match=f"{Store(other).trained.name} was made with .*{SECOND} here"):
+            preparation.prepare([other])
+        with pytest.raises(Unavailable, match=SECOND):
+            pipeline.run(other)
+    assert Store(finished).training.read_bytes() == trained
+
+
+def test_a_pinned_run_does_not_mind_a_new_commit(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> None:
+    add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
+    run = composed(cell(f"generator={NAME}@{FIRST}", "tracker=none"))
+    pipeline.run(run)
+    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
+    preparation.prepare([run])

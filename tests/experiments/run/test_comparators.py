@@ -23,9 +23,10 @@ from cme.records import (
     read_record,
     write_record,
 )
-from experiments.config import composition
+from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
+from experiments.plan import estimate
 from experiments.run import cell as cells
 from experiments.run import comparators, evaluation, inputs, judging, pipeline, preparation, training
 from experiments.run.store import Store
@@ -258,3 +259,36 @@ def test_identical_responses_tie_without_a_call(
         assert {(v.prompt_id, v.policy_first): v.outcome for v in verdicts} == expected
     differing = [p for p in of_policy + of_start if p.start.response != p.policy.response]
     assert 0 < len(stub.bodies) - before <= length_judge.questions(differing) < 48
+
+
+@pytest.mark.parametrize("scale", ["miniature", "paper"])
+def test_comparators_are_no_part_of_the_run(scale: str) -> None:
+    cell = [f"scale={scale}", "family=llama", "regime=pretrained"]
+    off, on = composed(cell), composed([*cell, ON])
+    assert off.run_id == on.run_id
+    assert identity.start_id(off) == identity.start_id(on)
+    assert set(preparation.checkpoint_names([on])) - set(preparation.checkpoint_names([off])) == set(
+        on.comparators.values()
+    )
+
+
+def test_the_papers_comparators() -> None:
+    found = composed(["scale=paper", "family=olmo", "regime=sft", ON]).comparators
+    assert found == {"instruct": "allenai/OLMo-2-0425-1B-Instruct", "reference": "google/gemma-3-1b-it"}
+
+
+def test_a_judge_of_a_comparators_family_is_flagged(capsys: pytest.CaptureFixture[str]) -> None:
+    composed(["judge=openai", "judge.model=olmo-3", "+evaluation.comparators.x=allenai/OLMo-2-0425-1B"])
+    assert "judge.model=olmo-3 is of the family of the comparator x (olmo)" in capsys.readouterr().err
+
+
+def test_the_plan_counts_comparisons_of_a_start_once() -> None:
+    pretrained, instruct = (
+        composed(["scale=paper", "family=llama", f"regime={regime}", "selection.every=null", ON])
+        for regime in ("pretrained", "instruct")
+    )
+    longest, _ = estimate.bounds(pretrained)
+    # 200 prompts in both orders: the start; the cut start, against both; two comparators, against policy and start
+    assert estimate.judge_calls(pretrained, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 2 + 2)
+    assert estimate.judge_calls(pretrained, longest, with_start=False)[0] == 2 * 200 * (1 + 2 + 2)
+    assert estimate.judge_calls(instruct, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 1 + 1)

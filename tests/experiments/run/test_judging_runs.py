@@ -15,7 +15,8 @@ from cme.judges import chat_endpoint
 from cme.records import Generation, Pair, RunRecord, read_record
 from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
-from experiments.run import evaluation, inputs, judging, pipeline, preparation, training
+from experiments.config.validation import BadConfig
+from experiments.run import evaluation, inputs, judging, pipeline, preparation, selection, training
 from experiments.run.cell import is_done
 from experiments.run.store import Store
 from experiments.sweep import runner
@@ -281,3 +282,93 @@ def test_texts_beyond_the_encoder_are_counted() -> None:
         f"1 of 1 references {limit}",
     ]
     assert judging.truncation_warnings(config, [Pair("a", "?", word, fits, fits)]) == []
+
+
+def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub: ChatStub) -> None:
+    stub.rates = {"server_error": 0.3}
+    config = composed(trained(*judged_by(stub, "judge.retries=0")))
+    first = read_record(pipeline.run(config))
+    store = Store(config)
+    for file in (store.verdicts, store.training, store.generations):
+        file.unlink()
+    stub.rates = {}
+    again = read_record(pipeline.run(config))
+    assert again.verdicts == length_judge.verdicts(again.pairs)
+    kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
+    assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
+
+
+def test_what_can_never_be_judged_does_no_harm(trained: Cell) -> None:
+    """The world's prompts have no reference answers."""
+    config = composed(trained("reward=random", "judge=reference_similarity"))
+    path = pipeline.run(config)
+    before = path.read_bytes()
+    assert not any(scored(read_record(path)))
+    assert pipeline.run(config) == path
+    assert path.read_bytes() == before
+
+
+def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, stub: ChatStub) -> None:
+    config = composed(trained(*judged_by(stub, "judge.max_calls=5")))
+    pipeline.run(config)
+    stub.key = "another"
+    with pytest.raises(Unavailable, match="no access"):
+        pipeline.run(composed(trained(*judged_by(stub))))
+    assert scored(read_record(Store(config).record)).count(True) >= 5
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [["judge=local", "judge.checkpoint=package:none"], ["judge=alpaca_eval", "judge.annotator=alpaca_farm"]],
+)
+def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str]) -> None:
+    config = composed(cell(*bad))
+    with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
+        judging.instantiate_judge(config.judge)
+    with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
+        preparation.prepare([config])
+
+
+def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
+    record = read_record(Store(config).record)
+    lines = [json.loads(line) for line in Store(config).verdicts.read_text().splitlines()]
+    assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
+    assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
+    assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
+
+
+def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "best_step", lambda trajectory: 1)
+    limit = ("selection.judge.max_response_chars=7", "selection.keep=true")
+    picked = length_judge.settings(stub, *limit, field="selection.judge")
+    steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
+    chosen = ("selection.every=1", "selection.prompts=12", *picked)
+    config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
+    record, store = read_record(pipeline.run(config)), Store(config)
+    saved = sorted((store.trained / "selection").glob("step-*.json"))
+    saved.remove(store.saved_responses(1, store.responses_digest))
+    files = [next(store.starts.glob("*-selection-*.json")), *saved]
+    compared = [row["response"] for file in files for row in json.loads(file.read_text())["value"]]
+    assert len(compared) == 3 * 12 and record.selected is not None and record.selected.responses is not None
+    own = [response.response for response in record.selected.responses]
+    longer, longer_own = sum(len(r) > 7 for r in compared), sum(len(r) > 12 for r in own)
+    assert longer and longer_own
+    assert [w for w in record.warnings if " cut at " in w][1:] == [
+        f"{longer} of 36 responses were cut at selection.judge.max_response_chars=7 for judging",
+        f"{longer_own} of the selected checkpoint's 12 responses were cut at judge.max_response_chars=12 for judging",
+    ]
+
+
+def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub: ChatStub) -> None:
+    config = composed(
+        cell(
+            *judged_by(stub, "judge.max_calls=7", "judge.retries=0"),
+            *("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0"),
+            *("selection.every=1", "selection.prompts=12"),
+        )
+    )
+    pipeline.run(config)
+    assert sum(stub.asked.values()) <= 7

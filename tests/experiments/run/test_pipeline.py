@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Cell, composed, greedy, never
+from small_runs import Cell, composed, count_generations, greedy, never
 
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
 from cme.models.generation import generate
-from cme.records import ExperimentRecord, Generation, RunRecord, read_record
+from cme.records import ExperimentRecord, Generation, RunRecord, read_json, read_record
 from experiments.config import composition
-from experiments.run import evaluation, pipeline, training
-from experiments.run.provenance import environment
+from experiments.run import evaluation, judging, pipeline, training
+from experiments.run.provenance import environment, fingerprint
 from experiments.run.store import Store, add_to_experiments
 
 
@@ -180,3 +180,117 @@ def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
     assert path.stat().st_ino == written
     add_to_experiments(composition.compose_cells([*words, "seed=1"]))
     assert len(read_record(path, ExperimentRecord).runs) == 2 and path.stat().st_ino != written
+
+
+def only_record(folder: Path) -> RunRecord:
+    """The record of the one run in a results directory."""
+    [path] = folder.glob("*/record.json")
+    return read_record(path)
+
+
+def test_the_verifiers_own_quality_is_the_oracles(recorded: Callable[..., Path]) -> None:
+    record = only_record(recorded())
+    assert record.verifier_responses is not None
+    asked = zip(record.pairs, record.verifier_responses, strict=True)
+    graded = [world.grade(pair.prompt, said.response, bool(said.finished)).quality for pair, said in asked]
+    assert record.verifier_quality == pytest.approx(graded, abs=1e-6)
+    unverified = only_record(recorded("reward=random"))
+    assert unverified.verifier_quality is None
+
+
+def test_a_crash_after_training_resumes_without_training_again(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(cell("reward=random"))
+    store = Store(config)
+
+    def crash(*_: object) -> Any:
+        raise RuntimeError("the judge is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(judging, "collect_verdicts", crash)
+        with pytest.raises(RuntimeError, match="the judge is down"):
+            pipeline.run(config)
+    assert store.training.exists() and store.generations.exists() and store.start.exists()
+    assert store.verdicts.read_bytes() == b"" and not store.record.exists()
+
+    trained, generated = read_json(store.training), store.generations.read_bytes()
+    monkeypatch.setattr(training, "train_grpo", never)
+    monkeypatch.setattr("experiments.run.evaluation.generate", never)
+    record = read_record(pipeline.run(config))
+    assert record.history == trained["value"]["history"]
+    assert record.seconds["train"] == trained["seconds"]
+    assert store.generations.read_bytes() == generated
+    assert len(record.verdicts) == 24
+
+
+def test_the_starts_responses_are_made_once_for_two_rewards(
+    cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_record(Store(composed(finished("reward=random"))).record)
+    titles = count_generations(monkeypatch)
+    second = read_record(pipeline.run(composed(cell("reward=ground_truth", "seed=1"))))
+    assert titles == ["policy answers"]
+    assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
+    assert first.run_id != second.run_id
+
+
+def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
+    config, clean = composed(cell("reward=random")), composed(cell("reward=random", "results_dir=elsewhere"))
+    store = Store(config)
+    unfinished = store.trained / "checkpoint.partial"
+    for folder in (unfinished, store.checkpoint):  # the second: killed just before its history was written
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("junk")
+        (folder / "stray.bin").write_text("junk")
+    for path in (store.training, store.generations, store.verdicts, store.record, store.start):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.abc.partial").write_text('{"history": ')
+    record = read_record(pipeline.run(config))
+    assert record.run_id == clean.run_id
+    assert len(record.history["step"]) == 2
+    assert not unfinished.exists()
+    assert not (store.checkpoint / "stray.bin").exists()
+    assert responses(record, "policy") == greedy(str(store.checkpoint), [p.prompt for p in record.pairs])
+
+
+def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(cell("reward=random"))
+    store = Store(config)
+
+    def crash(*arguments: Any) -> Any:
+        (arguments[-1].folder / "model.safetensors").write_text("half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(training, "train_grpo", crash)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(config)
+    assert not store.training.exists() and not store.checkpoint.exists()
+    assert len(read_record(pipeline.run(config)).history["step"]) == 2
+
+
+def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
+    """One frozen copy of the start, and one policy: after a large step, the two must differ."""
+    config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
+    reward = config.reward.instantiate()
+    policy = load(config.generator)
+    assert not {id(m) for m in reward.verifiers[0].engine.model.modules()} & {
+        id(m) for m in policy.model.modules()
+    }
+    record = read_record(pipeline.run(config))
+    prompt, response = record.pairs[0].prompt, "fox, bear."
+    before = reward.variant(score_end_of_turn=False)([prompt], [response], [[1]])
+    moved = type(reward)(str(Store(config).checkpoint))([prompt], [response], [[1]])
+    assert before == type(reward)(config.generator)([prompt], [response], [[1]])
+    assert abs(before[0] - moved[0]) > 1e-3
+
+
+def test_the_record_names_the_prompts_that_were_used(recorded: Callable[..., Path]) -> None:
+    record = only_record(recorded())
+    used = [asdict(p) for p in world.load_prompts("eval", 12, 0)]
+    digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()
+    assert record.environment["sha256 of evaluation prompts"] == digest
+    trained = record.environment["sha256 of training prompts"]
+    assert trained == fingerprint(world.load_prompts("train", 24, 0))
+    assert trained != fingerprint(world.load_prompts("train", 24, 1))

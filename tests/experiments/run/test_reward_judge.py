@@ -16,6 +16,7 @@ from cme.judges.pairwise import VerdictLog
 from cme.records import Spending, read_record
 from experiments.config.reward_validation import judged_comparisons
 from experiments.config.validation import BadConfig
+from experiments.plan import estimate
 from experiments.run import pipeline
 from experiments.run.store import Store
 
@@ -107,3 +108,33 @@ def test_the_number_of_comparisons(cell: Cell, words: tuple[str, ...], expected:
     pipeline.run(run)
     made = len(VerdictLog(Store(run).reward_verdicts).scored)
     assert expected / 2 < made <= expected  # equal responses are compared once
+
+
+def test_the_plan_has_the_calls_of_training(asked: Callable[..., list[str]]) -> None:
+    run = composed(asked())
+    longest, _ = estimate.bounds(run)
+    calls, usd = estimate.judge_calls(run, longest, with_start=True)
+    assert calls == MOST and usd > 0
+
+
+def test_what_changes_the_run(asked: Callable[..., list[str]]) -> None:
+    same = ("reward.judge.max_calls=999", "reward.judge.timeout=9", "reward.judge.usd_per_million_input=1")
+    other = ("reward.judge.tie_margin=0.2", "reward.neighbours=1", "reward.judge.max_response_chars=9")
+    first = composed(asked()).run_id
+    assert {composed(asked(word)).run_id for word in same} == {first}
+    assert len({first, *(composed(asked(word)).run_id for word in other)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["data.oracle=null", "judge=reference_similarity"], "reward.judge=oracle needs an oracle"),
+        (["judge@reward.judge=correctness"], "reward.judge: answers=whole; correctness needs"),
+        (["judge@reward.judge=panel"], "reward.judge._target_ is missing"),
+        (["reward.neighbours=2"], "neighbours=2"),
+        (["judge@reward.judge=openai", "reward.judge.model=null"], "reward.judge.model=None; it must be str"),
+    ],
+)
+def test_a_judge_that_cannot_work_is_refused(cell: Cell, words: list[str], named: str) -> None:
+    with pytest.raises(BadConfig, match=re.escape(named)):
+        composed(cell("reward=pairwise_judge", "evaluation.cut_start=false", *words))

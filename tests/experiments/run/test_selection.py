@@ -8,7 +8,7 @@ from small_runs import Cell, composed, greedy
 
 from cme.miniature import world
 from cme.records import CheckpointResult, Generation, Trajectory, read_record
-from experiments.config import identity
+from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import evaluation, inputs, pipeline, preparation, selection
@@ -178,3 +178,37 @@ def test_what_is_off_is_no_part_of_a_run() -> None:
     assert on.run_id == composed(["selection.every=10", "selection.keep=true"]).run_id
     assert identity.start_id(on) == identity.start_id(plain)
     assert composed(["capabilities=world"]).run_id != plain.run_id
+
+
+def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
+    """By its own prompts the second would win by 50 to 33 %; on the shared one the first does."""
+    first, second = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[0.5, 0.5], [None, None], [None, None]]
+    path = Trajectory(
+        "j",
+        ["a", "b", "c"],
+        None,
+        [CheckpointResult(1, first, None, {}), CheckpointResult(2, second, None, {})],
+    )
+    assert selection.best_step(path) == 1
+    [warning] = selection.comparison_warnings(path)
+    assert (
+        warning
+        == "the checkpoints have 2 of 6 selection verdicts scored in common, and were compared by these"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("selection.prompts=5000",),
+            r"selection\.split=tune, selection\.prompts=5000: data=world: .*asked for",
+        ),
+        (("selection.split=elsewhere",), r"selection\.split=elsewhere.*it must be one of"),
+    ],
+)
+def test_what_cannot_be_had_is_said_before_training(
+    cell: Cell, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(BadConfig, match=message):
+        preparation.prepare(composition.compose_cells(cell("selection.every=1", *overrides)))

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import forked
 import length_judge
@@ -14,6 +15,7 @@ from endings import Ending, Killed, Steps
 from small_runs import Cell, comparable, composed, count_generations, never
 
 from cme import Unavailable
+from cme.evaluation import capabilities
 from cme.records import RunRecord, read_record
 from experiments.config.validation import BadConfig
 from experiments.run import evaluation, pipeline, preparation, training
@@ -167,3 +169,55 @@ def test_a_judge_that_can_judge_no_response_of_the_twin_is_refused_first(finishe
     with pytest.raises(BadConfig, match=f"can judge none of .* of {first.run_id}: .* no reference answer"):
         preparation.prepare([other])
     assert not Store(other).folder.exists()
+
+
+class Work:
+    """What runs do from here on: trainings, titles of generations, and measurements of capabilities."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trainings = self.measurements = 0
+        self.titles = count_generations(monkeypatch)
+        train, measure = training.train_grpo, capabilities.measure
+
+        def counted_train(*arguments: Any) -> Any:
+            self.trainings += 1
+            return train(*arguments)
+
+        def counted_measure(*arguments: Any, **settings: Any) -> Any:
+            self.measurements += 1
+            return measure(*arguments, **settings)
+
+        monkeypatch.setattr(training, "train_grpo", counted_train)
+        monkeypatch.setattr(evaluation, "measure", counted_measure)
+
+    def of(self, run: Callable[[], object]) -> tuple[int, list[str], int]:
+        """The work of a call."""
+        before = self.trainings, len(self.titles), self.measurements
+        run()
+        return self.trainings - before[0], self.titles[before[1] :], self.measurements - before[2]
+
+
+def test_another_judge_takes_the_saved_checkpoints_responses(
+    cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_record(Store(composed(finished(*SELECTED))).record)
+    second = composed(cell(*SELECTED, "evaluation.both_orders=false"))
+    assert Work(monkeypatch).of(lambda: pipeline.run(second)) == (0, [], 0)
+    after = read_record(Store(second).record)
+    assert before.trajectory is not None and after.trajectory is not None
+    assert after.history == before.history and after.pairs == before.pairs
+    points = [[each[:1] for each in c.points] for c in before.trajectory.checkpoints]
+    assert points == [c.points for c in after.trajectory.checkpoints]
+
+
+def test_a_run_that_is_deleted_with_its_training_is_trained_again(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = composed(cell(*PLAIN))
+    store, work = Store(run), Work(monkeypatch)
+    pipeline.run(run)
+    for path, expected in ((store.record, 0), (store.training, 1)):
+        store.record.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        assert work.of(lambda: pipeline.run(run))[0] == expected
+    assert read_record(store.record).environment["training"] == store.trained.name

@@ -2,9 +2,11 @@
 
 import json
 import pickle
+import shlex
 from pathlib import Path
 
 import pytest
+import toy_cells
 
 from cme.records import RunState, write_record
 from cme.runtime.files import check_links
@@ -12,7 +14,7 @@ from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.run import preparation
-from experiments.sweep import foreign
+from experiments.sweep import foreign, runner
 
 TRUST = "trusted_packages=[toy_cells]"
 KEY = "sk-very-secret-8431"
@@ -194,3 +196,31 @@ def test_a_link_out_of_the_folder_is_refused(
     assert f"{runs / name} is a link to {outside}" in capsys.readouterr().err
     (runs / name).unlink()
     check_links(runs)
+
+
+def test_our_own_ledger_leaves_trust_to_whoever_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"results_dir={tmp_path}"
+    runner.add_to_ledger(composition.compose_cells([where, *toy_cells.OVERRIDES]))
+    assert "trusted_packages" not in (tmp_path / "cells.jsonl").read_text()
+    assert main(["pending", where, TRUST]) == 0
+    assert shlex.split(capsys.readouterr().out)[-1] == TRUST
+
+
+@pytest.mark.parametrize("command", ["resume", "retry"])
+def test_a_key_goes_to_no_host_that_a_ledger_chose(
+    tmp_path: Path, command: str, never_prepared: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = write_ledger(tmp_path, [*OPENAI, "judge.base_url=https://stranger.example/v1"])
+    if command == "retry":
+        write_record(tmp_path / "from-elsewhere" / "state.json", RunState("failed", 1, reason="no"))
+    assert main([command, where]) == 1
+    [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    for part in (
+        "OPENAI_API_KEY",
+        "judge.base_url=https://stranger.example/v1",
+        "--allow-host stranger.example",
+    ):
+        assert part in said
+    assert KEY not in said
