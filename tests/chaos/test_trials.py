@@ -108,3 +108,13 @@ def test_a_lock_that_blocks_is_seen(results: Callable[[str], Path]) -> None:
 @pytest.mark.skipif(not RECORD.exists(), reason="no record is there: make chaos")
 def test_the_tables_in_the_docs_are_those_of_the_record() -> None:
     assert format_tables(read_json(RECORD)) in (ROOT / "docs" / "reliability.md").read_text()
+
+
+def test_seconds_alone_make_no_difference(results: Callable[[str], Path]) -> None:
+    assert differences(results("a"), results("twin")) == []
+
+
+def test_a_missing_file_is_seen(results: Callable[[str], Path]) -> None:
+    ours, twin = results("a"), results("twin")
+    (ours / "run" / "record.json").unlink()
+    assert differences(ours, twin) == ["run/record.json is missing"]
