@@ -119,7 +119,7 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
     another text, is unscored. Raises BadOutputs for a file of another format, for labels that are not those of the
     outputs, for two verdicts on one pair in one order, and for a file on other texts than the outputs.
     """
-    labels, rows = _read_rows(path)
+    labels, rows, stated = _read_rows(path)
     if set(labels) != set(outputs.labels):
         raise BadOutputs(
             f"{path} compares {labels[0]!r} with {labels[1]!r}, but the labels of start and policy are "
@@ -146,6 +146,13 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
         warnings.append(f"{len(other)} verdicts are on other instructions than the outputs': {_quote(other)}")
     reasons = Counter(v.reason for v in verdicts if v.reason is not None)
     warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(SHOWN)]
+    winners = Counter(str(row["winner"]) for row in rows)
+    counts = {"wins_a": winners["a"], "wins_b": winners["b"], "ties": winners["tie"], "total": len(rows)}
+    warnings += [
+        f"the file gives {name}={stated[name]}, but its rows have {count}"
+        for name, count in counts.items()
+        if stated.get(name, count) != count
+    ]
     if ties := sum(verdict.outcome == "tie" for verdict in verdicts):
         warnings.append(
             f"{ties} ties count as ties: only a reason that begins with {FAILED!r} tells a failed call from a tie"
@@ -163,13 +170,14 @@ def verdict_labels(path: Path) -> tuple[str, str] | None:
     return (str(raw["label_a"]), str(raw["label_b"])) if is_verdicts else None
 
 
-def _read_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
-    """The labels of a and b, and the rows of `per_sample`, each with every field and an order."""
+def _read_rows(path: Path) -> tuple[tuple[str, str], list[Row], dict[str, Any]]:
+    """The labels of a and b, the rows of `per_sample`, each with every field and an order, and all fields."""
     if (labels := verdict_labels(path)) is None:
         raise BadOutputs(
             f"{path} is not a file of verdicts: it must be JSON with label_a, label_b and per_sample"
         )
-    rows = read_json(path)["per_sample"]
+    stated = read_json(path)
+    rows = stated["per_sample"]
     if not isinstance(rows, list):
         raise BadOutputs(f"{path}: per_sample is {str(rows)[:80]}; it must be a list")
     seen = set()
@@ -182,7 +190,7 @@ def _read_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
         if (index, order) in seen:
             raise BadOutputs(f"{path} has two verdicts on index {index} in the order {order}; leave one")
         seen.add((index, order))
-    return labels, rows
+    return labels, rows, stated
 
 
 def _check_texts(path: Path, count: int, on_pairs: Sequence[tuple[Row, Pair]], policy: str) -> None:

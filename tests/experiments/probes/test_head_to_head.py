@@ -266,3 +266,14 @@ def test_reports_do_not_claim_what_was_not_trained_here(
     assert "trained" not in table and "100.0 [" in table
     report = (released / "records" / "analysis" / "report.html").read_text()
     assert "nothing was trained here" in report
+
+
+def test_counts_that_contradict_the_rows_are_named(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"wins_a": 0, "wins_b": 41, "ties": 0, "total": 40})
+    )
+    [record] = imported("--verdicts", file)
+    assert record.warnings == ["the file gives wins_b=41, but its rows have 40"]
