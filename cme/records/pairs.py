@@ -1,6 +1,7 @@
 """Prompts, responses and their grades, pairs of responses, and judges' verdicts on them."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -210,6 +211,14 @@ class Comparison(Strict):
     responses: list[Generation]
     policy: list[Verdict]
     start: list[Verdict] | None = None
+
+
+def distinct_prompt_ids(pairs: Sequence[Pair]) -> set[str]:
+    """The prompt ids of pairs. Raises ValueError if two pairs have the same."""
+    ids = Counter(pair.prompt_id for pair in pairs)
+    if twice := [prompt_id for prompt_id, count in ids.items() if count > 1]:
+        raise ValueError(f"several pairs have the prompt_id {twice[0]!r}; each pair needs its own")
+    return set(ids)
 
 
 @dataclass(frozen=True)

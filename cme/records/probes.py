@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cme.records.codec import Count, Number, Settings, Strict, check_lengths
-from cme.records.pairs import Generation, Pair, Prompt, Verdict
+from cme.records.pairs import Generation, Pair, Prompt, Verdict, distinct_prompt_ids
 from cme.records.run import checkpoint_build
 
 
@@ -81,10 +81,12 @@ class SanityRecord(Strict):
     schema: int = 1
 
     def check(self) -> None:
-        """Raise ValueError unless pairs and verdicts have the same opponents."""
+        """Raise ValueError unless pairs and verdicts are of the same opponents, and each prompt occurs once in each."""
         if self.pairs.keys() != self.verdicts.keys():
             opponents = (", ".join(self.pairs), ", ".join(self.verdicts))
             raise ValueError(f"pairs have the opponents {opponents[0]}, but verdicts have {opponents[1]}")
+        for pairs in self.pairs.values():
+            distinct_prompt_ids(pairs)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,21 @@
 """The record of one run, and its parts."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cme.records.codec import Count, Number, Settings, Share, Strict, check_lengths
-from cme.records.pairs import Comparison, FurtherJudge, Generation, Grades, Pair, Spending, Verdict
+from cme.records.pairs import (
+    Comparison,
+    FurtherJudge,
+    Generation,
+    Grades,
+    Pair,
+    Spending,
+    Verdict,
+    distinct_prompt_ids,
+)
 from cme.records.votes import majority_verdicts, verdicts_by_order
 
 CONFIG_GROUPS = (
@@ -267,9 +275,7 @@ class RunRecord(Strict):
 
     def _check_prompt_ids(self) -> None:
         """Raise ValueError unless the pairs have distinct prompt ids, and each verdict has that of a pair."""
-        ids = Counter(pair.prompt_id for pair in self.pairs)
-        if twice := [prompt_id for prompt_id, count in ids.items() if count > 1]:
-            raise ValueError(f"several pairs have the prompt_id {twice[0]!r}; each pair needs its own")
+        ids = distinct_prompt_ids(self.pairs)
         given = {"verdicts": self.verdicts}
         given |= {f"further_judges.{one.name}.verdicts": one.verdicts for one in self.further_judges or []}
         for comparison in self.comparisons or []:

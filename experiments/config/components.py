@@ -74,6 +74,7 @@ class Component:
             return target(**arguments)
 
 
+@functools.cache
 def locate(target: str) -> Callable[..., Any]:
     """Import a callable by its dotted path. Raises ImportError."""
     try:

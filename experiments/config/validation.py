@@ -150,7 +150,10 @@ def _check_component(
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
     factory = component.load_target()
-    signature = inspect.signature(factory)
+    try:
+        signature = inspect.signature(factory)
+    except ValueError as error:  # of some built-in types
+        raise BadConfig(f"{path}._target_={target} does not say which arguments it takes") from error
     known = {key: p.annotation for key, p in signature.parameters.items() if key not in provided}
     for key, value in arguments.items():
         if key not in known:

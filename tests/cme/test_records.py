@@ -121,6 +121,13 @@ KINDS = [
 ]
 
 
+def test_a_prompt_occurs_once_among_the_pairs_of_an_opponent(tmp_path: Path) -> None:
+    twice = replace(SANITY, pairs={"cut": [*RUN.pairs, RUN.pairs[0]]})
+    write_record(tmp_path / "sanity.json", twice)
+    with pytest.raises(ValueError, match=f"several pairs have the prompt_id {RUN.pairs[0].prompt_id!r}"):
+        read_record(tmp_path / "sanity.json", SanityRecord)
+
+
 @pytest.mark.parametrize("written", KINDS, ids=lambda record: type(record).__name__)
 def test_every_kind_of_record_survives_a_round_trip(tmp_path: Path, written: Any) -> None:
     write_record(tmp_path / "file.json", written)

@@ -90,6 +90,7 @@ BAD = [
     (["judge=openai", "judge.model=${oc.env:OPENAI_API_KEY,x}"], ["OPENAI_API_KEY is a secret"]),
     # a trusted package may be named, but its class must be a reward and take the arguments
     (["trusted_packages=[collections]", "reward._target_=collections.Counter"], ["is not an argument of coll"]),
+    (["trusted_packages=[array]", "reward._target_=array.array"], ["reward._target_=array.array", "arguments"]),
     (["trusted_packages=[collections]", "reward=self_certainty", "reward._target_=collections.UserDict"],
      ["reward._target_=collections.UserDict must derive from cme.rewards.base.Reward"]),
 ]  # fmt: skip
