@@ -3,7 +3,7 @@
 A sanity check has a judge compare a model's own responses with opponents that are no better.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.ceiling import EXACT_JUDGES
-from analysis.records.names import ABSENT, generator_name, judge_label, result_settings
+from analysis.records.names import ABSENT, flatten_config, generator_name, judge_label, result_settings
 from analysis.stats.intervals import FEW_PROMPTS, Bools, Floats
 from analysis.stats.judges import first_position_share, half_scored, position_consistency
 from analysis.stats.win_rates import WinRate, win_rate
@@ -188,19 +188,29 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
 
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
-    """The settings that affect verdicts for each judge of a record, including members and majority of a panel."""
-    settings = result_settings(record)
-    paths = {record.judge: "judge."}
-    if members := record.config.get("judge", {}).get("members"):
-        paths = {f"{record.judge}: {name}": f"judge.members.{name}." for name in members}
-        paths[f"{record.judge}: {MAJORITY}"] = "judge."
+    """The settings that affect verdicts for each judge of a record: its own, members and majority of a panel, and
+    further judges."""
+    found = _by_member(
+        record.judge, result_settings(record), record.config.get("judge", {}).get("members", ())
+    )
+    for further in (record.further_judges or []) if isinstance(record, RunRecord) else []:
+        settings = dict(flatten_config(further.settings))
+        named = {field.split(".")[2] for field in settings if field.startswith("judge.members.")}
+        found |= _by_member(further.name, settings, named)
+    return found
+
+
+def _by_member(judge: str, settings: Mapping[str, str], members: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The settings below `judge.`, for a panel below `judge.members.NAME.` for each member and all for its majority."""
+    paths = {f"{judge}: {name}": f"judge.members.{name}." for name in members}
+    paths |= {f"{judge}: {MAJORITY}" if paths else judge: "judge."}
     return {
-        judge: {
+        name: {
             f"judge.{field.removeprefix(path)}": value
             for field, value in settings.items()
             if field.startswith(path)
         }
-        for judge, path in paths.items()
+        for name, path in paths.items()
     }
 
 

@@ -155,8 +155,11 @@ def test_a_judge_stands_by_the_checks_of_its_own_settings(
     same = make_record(judge="strict", config=judge_config(url="x"), neutral=["judge.url"])
     other = make_record(judge="strict", config=judge_config(margin=1))
     exact = make_record(judge="oracle", config={"judge": {"name": "oracle"}})
+    added = FurtherJudge("strict", {"judge.name": "strict", "judge.model": "small"}, exact.verdicts, 1.0)
+    beside = replace(exact, further_judges=[added])
     for runs, expected in (
         ([same], standing),
+        ([beside], standing),
         ([other], "unchecked"),
         ([same, other], "fails" if standing == "fails" else "unchecked"),
     ):
