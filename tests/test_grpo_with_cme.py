@@ -60,6 +60,7 @@ def test_beyond_the_clip_a_token_has_no_gradient(loop: ModuleType) -> None:
     assert log_probs.grad[0].ne(0).tolist() == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_a_short_training_raises_the_true_quality(
     loop: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_killed_training_continues_in_another_run(cell: Cell, monkeypatch: pyt
     assert steps.taken == [3, 4]
 
 
+@pytest.mark.slow
 def test_two_runs_at_the_same_time_train_once(cell: Cell, tmp_path: Path) -> None:
     lines = [cell(*PLAIN, f"evaluation.both_orders={orders}") for orders in ("true", "false")]
     variables = {"CME_MINIATURE": os.environ["CME_MINIATURE"], "OMP_NUM_THREADS": "1"}

@@ -38,6 +38,7 @@ def words(name: str = "done") -> dict[int, list[str]]:
     return {int(p.parent.name): p.read_text().split() for p in Path("runs").glob(f"*/{name}")}
 
 
+@pytest.mark.slow
 def test_local_runs_two_cells_at_once_each_with_its_share_of_threads(
     cells: list[list[str]], tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return seen
 
 
+@pytest.mark.slow
 def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
     cells: list[list[str]], slurm: Path
 ) -> None:
