@@ -21,7 +21,10 @@ from cme.rewards import (
     SequenceLikelihood,
     TokenEntropy,
 )
+from cme.rewards.cross_model import pooling
+from cme.rewards.cross_model.reverse_kl import box_cox
 from cme.scoring.policy import UntrainedPolicy
+from cme.scoring.verifier import Score
 
 END: dict[str, Any] = {"score_end_of_turn": True}
 
@@ -77,6 +80,30 @@ def test_the_reward_is_its_formula(tiny: Tiny, tiny_folder: Folder, family: str)
     ranked = bound(CrossModelEntropyRank(folder, num_generations=4, **END), policy)
     found = ranked([PROMPTS[1]] * 4, RESPONSES, ids)
     assert found == [(sorted(means).index(value) + 1) / 4 for value in means]
+
+
+def test_powers_by_hand() -> None:
+    """Probabilities 1, 1/2 and 1e-30: 0, (1/8 - 1) / 3 and almost -1/3; their logarithms in the limit of power 0."""
+    logs = torch.tensor([0.0, math.log(0.5), math.log(1e-30)])
+    assert box_cox(logs, 3.0).tolist() == pytest.approx([0, -7 / 24, -1 / 3])
+    assert box_cox(logs, 1e-4).tolist()[:2] == pytest.approx([0, math.log(0.5)], abs=1e-4)
+    assert box_cox(logs, 0.0).tolist() == logs.tolist()
+
+
+def test_an_answer_has_the_tokens_that_overlap_it() -> None:
+    """Tokens of three, six and three characters and an end of turn."""
+    score = Score(
+        torch.zeros(4), torch.empty(0), [(0, 3), (3, 9), (9, 12), (12, 12)], False, False, False, None
+    )
+    for span, inside in {
+        (0, 12): [True, True, True, False],
+        (3, 9): [False, True, False, False],
+        (4, 5): [False, True, False, False],  # within a token
+        (2, 4): [True, True, False, False],
+        (3, 3): [False] * 4,
+        (12, 20): [False] * 4,
+    }.items():
+        assert pooling.span_mask(score, *span).tolist() == inside, span
 
 
 def test_reverse_kl_follows_the_policy_as_it_changes(tiny: Tiny, tiny_folder: Folder) -> None:

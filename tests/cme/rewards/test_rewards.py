@@ -8,6 +8,7 @@ import torch
 from scripted import policy_ending_at
 from verifiers import Folder
 
+from cme import rewards
 from cme.grading import math_grader
 from cme.judges.oracle import OracleJudge
 from cme.miniature import world
@@ -43,6 +44,16 @@ def message(role: str, text: str) -> list[dict[str, str]]:
 WHOLE = {"answers": "whole", "num_generations": 4}
 AVERAGE: dict[str, Any] = {"verifier": "x", "decay": 0.9}
 SUMMED = {"members": {"a": Length(4), "b": Length(8)}, "num_generations": 4}
+
+
+def test_rewards_that_need_answers_and_those_that_need_the_completions_of_all_processes() -> None:
+    kinds = [vars(rewards)[name] for name in rewards.__all__ if name != "Reward"]
+    assert {vars(kind)["__name__"] for kind in kinds if kind.needs_answers} == {
+        *("ground_truth", "majority_vote", "reference_likelihood")
+    }
+    assert {vars(kind)["__name__"] for kind in kinds if kind.whole_batch} == {
+        *("cme_rank", "majority_vote", "pairwise_judge", "random", "semantic_entropy", "weighted_sum")
+    }
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,22 @@ def test_empty_and_broken_responses_have_no_values(tiny: Tiny, dense: Make) -> N
     break_verifier(reward)
     assert reward(PROMPTS[:1], RESPONSES[:1], [own]) == [None]
     assert reward.token_values[0].isnan().all()
+
+
+def test_an_infinite_value_without_the_prompt_leaves_the_response_without_values(
+    tiny: Tiny, dense: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward, texts = dense("qwen", "qwen", pmi=True), ["fox, bear.", "the fox."]
+    [verifier] = reward.verifiers
+    whole = verifier.score
+
+    def broken(prompts: Any, *args: Any, **kwargs: Any) -> Any:
+        scores = whole(prompts, *args, **kwargs)
+        if prompts[0] == "":
+            scores[0].log_likelihoods[1] = -torch.inf
+        return scores
+
+    monkeypatch.setattr(verifier, "score", broken)
+    found = reward(["name two animals."] * 2, texts, sampled(tiny("qwen"), texts, [False, False]))
+    assert found[0] is None and reward.token_values[0].isnan().all()
+    assert found[1] is not None and reward.token_values[1].isfinite().all()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +16,11 @@ import torch
 from completion_stub import (
     CompletionStub,
     Fault,
+    Handler,
     broken_json,
     cut_short,
     drop,
+    entries_of,
     expected,
     no_log_probabilities,
     other_ids,
@@ -139,7 +142,10 @@ def test_arguments_that_cannot_be_scored_are_refused_before_any_request(
     assert not stub.bodies
 
 
-@pytest.mark.parametrize("fault", [status(429), status(500), status(503), drop, cut_short])
+@pytest.mark.parametrize(
+    "fault",
+    [status(429), status(500), status(503, Retry_After="Fri, 31 Dec 2100 23:59:59 GMT"), drop, cut_short],
+)
 def test_a_passing_failure_is_retried(stub: CompletionStub, dialect: Dialect, fault: Fault) -> None:
     stub.faults = [fault] * 3
     check_scores(connect(stub, dialect))
@@ -150,6 +156,14 @@ def test_retry_after_in_seconds_is_honoured(stub: CompletionStub) -> None:
     stub.faults = [status(429, Retry_After="1")]
     connect(stub, "vllm").score([[5]], [[6]])
     assert stub.times[1] - stub.times[0] >= 1
+
+
+def test_the_waits_double(stub: CompletionStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CompletionServer, "backoff", 0.03)
+    stub.faults = [status(500)] * 3
+    connect(stub, "sglang").score([[5]], [[6]])
+    waits = [b - a for a, b in pairwise(stub.times)]
+    assert len(waits) == 3 and all(wait >= 0.03 * 2**i for i, wait in enumerate(waits))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +233,17 @@ def test_a_missing_or_clamped_value_is_nan(
     [one] = connect(stub, dialect).score([[5, 6, 7]], [[8, 9]])
     assert one.log_likelihoods[0] == pytest.approx(expected([5, 6, 7], [8, 9])[0])
     assert one.log_likelihoods[1].isnan()
+
+
+@pytest.mark.parametrize("entry", [None, {"9": None}, {"9": {"rank": 3}}])
+def test_an_entry_without_its_value_is_nan(stub: CompletionStub, entry: object) -> None:
+    def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+        entries_of(reply)[-1] = entry
+        return reply
+
+    stub.always = changed
+    [one] = connect(stub, "vllm").score([[5, 6, 7]], [[8, 9]])
+    assert one.log_likelihoods.isnan().tolist() == [False, True]
 
 
 def test_requests_in_flight_are_bounded(stub: CompletionStub) -> None:
