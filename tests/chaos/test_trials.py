@@ -107,7 +107,20 @@ def test_a_lock_that_blocks_is_seen(results: Callable[[str], Path]) -> None:
 
 @pytest.mark.skipif(not RECORD.exists(), reason="no record is there: make chaos")
 def test_the_tables_in_the_docs_are_those_of_the_record() -> None:
-    assert format_tables(read_json(RECORD)) in (ROOT / "docs" / "reliability.md").read_text()
+    record = read_json(RECORD)
+    assert format_tables(record) in (ROOT / "docs" / "reliability.md").read_text()
+    record["trials"][0]["problems"] = ["run/record.json differs from the twin's"]
+    assert f"{len(record['trials']) - 1} of {len(record['trials'])} runs ended" in format_tables(record)
+    assert "record.json differs" in format_tables(record).splitlines()[-1]
+
+
+def test_the_clock_jumps(tmp_path: Path) -> None:
+    code = "import time; a = time.time(); print(round(time.time() - a), round(time.time() - a))"
+    environment = os.environ | {"PYTHONPATH": str(SABOTEUR), "CHAOS": json.dumps({"clock": [0, 3600, -7200]})}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment).split() == [
+        b"3600",
+        b"-7200",
+    ]
 
 
 def test_seconds_alone_make_no_difference(results: Callable[[str], Path]) -> None:

@@ -26,6 +26,7 @@ def test_alpaca_eval_reads_and_joins_them(tmp_path: Path) -> None:
         utils.load_or_convert_to_dataframe(tmp_path / f"{w}_outputs.json") for w in ("start", "policy")
     )
     assert list(start["output"]) == TEXTS
+    assert [row["output"] for row in read_outputs(tmp_path / "start_outputs.json")] == TEXTS
     assert list(start.columns) == ["instruction", "output", "generator", "dataset"]
     assert len(start.merge(policy, on="instruction")) == len(TEXTS)
 

@@ -244,11 +244,17 @@ def test_a_preference_is_from_1_to_2_or_0_for_a_tie(
         (0, "tie", (0.5, 0.5)),
         (1.25, "first", (0.75, 0.25)),
         (7, "unscored", None),
+        (-1, "unscored", None),
     ):
         monkeypatch.setattr(judge._annotator, "fn_completion_parser", lambda _, parsed=parsed: [parsed])
         verdict = judge.compare(*FOXES)
         assert (verdict.outcome, verdict.scores) == (outcome, expected)
-        assert outcome != "unscored" or "the preference is 7" in str(verdict.reason)
+        assert outcome != "unscored" or f"the preference is {parsed};" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("annotator", ["lmsys_gpt4", "aviary_gpt4"])
+def test_annotators_that_configure_the_order_themselves_can_be_used(annotator: str) -> None:
+    assert AlpacaEvalAnnotator(annotator, 8)._annotator.processors == []
 
 
 def test_the_fingerprint_depends_on_the_annotators_files(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def test_a_call_that_may_be_billed_counts_as_the_most_it_can_cost(stub: ChatStub
     [
         None,
         {"prompt_tokens": "100", "completion_tokens": 10},
+        {"prompt_tokens": 100},
         {"prompt_tokens": 100, "completion_tokens": -1},
         {"prompt_tokens": 10**308, "completion_tokens": 10**308},
         {"prompt_tokens": 10**400, "completion_tokens": 10},

@@ -42,7 +42,7 @@ def test_the_larger_share_wins_in_both_orders(judge: InstructionFollowing) -> No
     for one, share in SHARES.items():
         for other, other_share in SHARES.items():
             verdict = judge.compare(
-                Prompt("p", PROMPT), *(Generation(text, None, None) for text in (one, other))
+                Prompt("p", PROMPT), Generation(one, True, None), Generation(other, False, None)
             )
             outcome = "tie" if share == other_share else "first" if share > other_share else "second"
             assert (verdict.outcome, verdict.scores) == (

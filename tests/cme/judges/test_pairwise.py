@@ -223,10 +223,10 @@ LINE = {
 
 
 def test_a_stored_line_is_read(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text(json.dumps(LINE) + "\n")
+    (tmp_path / "log").write_text(2 * (json.dumps(LINE) + "\n"))
     log = VerdictLog(tmp_path / "log")
     assert log.scored == {LINE["key"]: JudgeVerdict("first", None, (2.0, 1.0), None, 1, 0.5)}
-    assert (log.seconds, log.calls[None], log.usd[None]) == (0.25, 1, 0.5)
+    assert (log.seconds, log.calls[None], log.usd[None]) == (0.5, 2, 1.0), "they add up over all lines"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,10 @@ def test_end_ids_are_those_of_the_generation_config_and_the_template(
     assert list(chat.end_ids(tokenizer, GenerationConfig(eos_token_id=configured))) == expected
 
 
+def test_finished_is_what_ends_with_any_end_token() -> None:
+    assert chat.finished_flags([[3, 1], [3, 2], [1, 3], []], (1, 2)) == [True, True, False, False]
+
+
 def vocabulary(*words: str, fuse: bool = False, unknown: str | None = "<unk>") -> PreTrainedTokenizerFast:
     """A tokenizer of characters (BPE without merges) or, with longer words, of words."""
     ids = {word: i for i, word in enumerate(["<unk>", "</s>", *words])}

@@ -54,6 +54,20 @@ def test_responses_spell_control_tokens_as_text(tiny: Tiny, family: str) -> None
     assert chat.response_ids(_with_control(tiny(family).tokenizer, "e fo"), "the fox") == plain
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_several_turns(tiny: Tiny, plain: bool) -> None:
+    expected = (
+        "### Instruction:\nwhat color is the fox?\n\n### Response:\nred.<|endoftext|>"
+        "### Instruction:\nand the owl?\n\n### Response:\n"
+        if plain
+        else "<|im_start|>user\nwhat color is the fox?<|im_end|>\n<|im_start|>assistant\nred.<|im_end|>\n"
+        "<|im_start|>user\nand the owl?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    tokenizer = tiny("qwen", plain=plain).tokenizer
+    assert tokenizer.decode(chat.prompt_ids(tokenizer, TURNS)) == expected
+    assert chat.to_text(TURNS) == "and the owl?"
+
+
 REFUSES = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 )

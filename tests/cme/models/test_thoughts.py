@@ -2,7 +2,7 @@
 
 import pytest
 
-from cme.grading.answers import answer_span, extract_answer
+from cme.grading.answers import answer_span, extract_answer, is_correct
 from cme.models.thoughts import Thoughts, opened_thought, split_thoughts
 
 
@@ -37,3 +37,8 @@ def test_a_prompt_may_open_a_thought() -> None:
     assert opened_thought("<|im_start|>assistant\n<think>\n") == ("<think>", "</think>")
     assert opened_thought("<|im_start|>assistant\n<think>\n\n</think>\n\n") is None
     assert opened_thought("<|im_start|>assistant\n") is None
+
+
+def test_a_boxed_answer_is_behind_the_thoughts() -> None:
+    assert extract_answer("<think>\\boxed{8}</think>\nIt is \\boxed{7}.", "boxed") == "7"
+    assert is_correct("<think>It is \\boxed{7}.</think> I do not know.", "7", "boxed") is False

@@ -100,13 +100,23 @@ def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch
         is_locked(tmp_path / ".lock")
 
 
-def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
+def test_looking_at_a_lock_needs_no_write_access_and_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / ".lock"
     assert not is_locked(path)
     path.touch()
     with path.open() as looker:
         fcntl.flock(looker, fcntl.LOCK_SH)
         assert not is_locked(path)
-    with hold_lock(path):
+    real = os.open
+
+    def reading_alone(name: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(name, flags, *rest, **named)
+
+    with hold_lock(path), monkeypatch.context() as read_only:
+        read_only.setattr(os, "open", reading_alone)
         assert is_locked(path)
     assert not is_locked(path)
