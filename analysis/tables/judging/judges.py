@@ -188,11 +188,12 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
 
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
-    """The settings that affect verdicts for each judge of a record: its own, members and majority of a panel, and
-    further judges."""
-    found = _by_member(
-        record.judge, result_settings(record), record.config.get("judge", {}).get("members", ())
-    )
+    """The settings that affect the verdicts of each judge of a record, further judges included.
+
+    A panel has one entry for each member and one for the majority.
+    """
+    members = record.config.get("judge", {}).get("members") or ()
+    found = _by_member(record.judge, result_settings(record), members)
     for further in (record.further_judges or []) if isinstance(record, RunRecord) else []:
         settings = dict(flatten_config(further.settings))
         named = {field.split(".")[2] for field in settings if field.startswith("judge.members.")}
@@ -201,7 +202,7 @@ def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, s
 
 
 def _by_member(judge: str, settings: Mapping[str, str], members: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The settings below `judge.`, for a panel below `judge.members.NAME.` for each member and all for its majority."""
+    """The settings of a judge; of a panel, those of each member, and all settings for the majority."""
     paths = {f"{judge}: {name}": f"judge.members.{name}." for name in members}
     paths |= {f"{judge}: {MAJORITY}" if paths else judge: "judge."}
     return {

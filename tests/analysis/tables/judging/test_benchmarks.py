@@ -142,7 +142,6 @@ print(json.dumps([[r["length_controlled_winrate"], r["win_rate"]] for r in rates
 """
 
 
-@pytest.mark.slow
 def test_the_length_controlled_rate_is_that_of_alpaca_eval(make_record: MakeRecord, gamed: Path) -> None:
     pytest.importorskip("alpaca_eval")
     runs = [alpaca(make_record, seed) for seed in (0, 1)]

@@ -165,6 +165,10 @@ def test_a_judge_stands_by_the_checks_of_its_own_settings(
     ):
         assert judge_standing("strict", runs, checked) == expected
     assert judge_standing("oracle", [exact], checked) == "exact"
+    alone = make_record(judge="strict", config=judge_config(members=None))
+    assert (
+        judge_standing("strict", [alone], checked) == "unchecked"
+    )  # settings differ, and no member is an error
     assert judge_standing("strict", [same], []) == "unchecked"
     assert [cell.standing for cell in build_cells([same], checked)] == [standing]
 
