@@ -63,9 +63,8 @@ def test_a_command_exists_and_composes(command: str) -> None:
     if name in ("run", "probe"):
         check(arguments)
     elif name == "judge":
-        own = (
-            ["data=instruction_following"] if "RUN" in arguments else []
-        )  # a run has its own data, these for example
+        # a finished run has data of its own, such as these
+        own = ["data=instruction_following"] if "RUN" in arguments else []
         check([*own, *(a for a in arguments if re.match(r"[\w.]+=", a))])
 
 

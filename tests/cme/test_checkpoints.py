@@ -206,12 +206,3 @@ def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:
 
 def test_weights_have_the_requested_dtype(tiny_folder: Callable[..., Path]) -> None:
     assert load(str(tiny_folder("qwen")), dtype="bfloat16").model.dtype == torch.bfloat16
-
-
-def test_a_process_stays_with_the_commit_that_it_began_with(
-    hub_cache: Path, tiny_folder: Callable[..., Path]
-) -> None:
-    add_snapshot(hub_cache, "owner/model", FIRST, tiny_folder("qwen"))
-    before = ensure(["owner/model"])
-    add_snapshot(hub_cache, "owner/model", SECOND, tiny_folder("llama"))
-    assert ensure(["owner/model"]) == before

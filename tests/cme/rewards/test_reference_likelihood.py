@@ -1,7 +1,6 @@
 """The likelihood of the gold answer behind a response's reasoning, against whole logits in float64."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -80,9 +79,6 @@ def test_without_a_gold_answer_there_is_no_reward(tiny: Tiny) -> None:
 
 def test_a_text_beyond_the_context_has_no_reward(tiny: Tiny) -> None:
     assert call(tiny("qwen"), ["owl " * 2000 + "7"], ["7"]) == [None]
-
-
-Tiny = Callable[..., Checkpoint]
 
 
 def test_only_the_reasoning_counts(tiny: Tiny) -> None:

@@ -1,7 +1,6 @@
 """Alignment of values between tokenizers: byte ends of real tokenizers, sums and means over bytes."""
 
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,6 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from verifiers import Tiny
 
-from cme.checkpoints import Checkpoint
 from cme.scoring import alignment
 from cme.scoring.alignment import Alignment, AlignmentError, align, align_response, sampled_ends, text_ends
 
@@ -341,9 +339,6 @@ def test_ids_of_another_text_are_refused(tiny: Tiny, family: str) -> None:
             sampled_ends(tokenizer, ids, text)
     with pytest.raises(AlignmentError, match="all 0 sampled ids"):
         sampled_ends(tokenizer, [], "the")
-
-
-Tiny = Callable[..., Checkpoint]
 
 
 def test_families_random_ids(tiny: Tiny, family: str) -> None:

@@ -286,7 +286,10 @@ def test_arguments_are_refused_by_name(stub: CompletionStub) -> None:
             CompletionServer(url, model, dialect=dialect)  # type: ignore[arg-type]
 
 
-def test_the_key_is_sent_and_never_shown(stub: CompletionStub, dialect: Dialect) -> None:
+def test_the_key_is_sent_and_never_shown(
+    stub: CompletionStub, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")  # without the blanks around it
     server = connect(stub, dialect, api_key_variable="SCORING_KEY", retries=1)
     check_scores(server)
     assert stub.keys == {f"Bearer {KEY}"}
@@ -309,13 +312,3 @@ def test_a_key_that_cannot_be_sent_is_unavailable(
     with pytest.raises(Unavailable, match="SCORING_KEY holds no usable key") as caught:
         connect(stub, "vllm", api_key_variable="SCORING_KEY")
     assert not key or key not in str(caught.value)
-
-
-def test_a_key_is_sent_only_if_named_and_without_blanks(
-    stub: CompletionStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check_scores(connect(stub, "vllm"))
-    assert stub.keys == {None}
-    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
-    check_scores(connect(stub, "vllm", api_key_variable="SCORING_KEY"))
-    assert stub.keys == {None, f"Bearer {KEY}"}

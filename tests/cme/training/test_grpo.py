@@ -433,34 +433,6 @@ def test_gradient_checkpointing_changes_no_gradient(
         assert found[column] == pytest.approx(plain[column], rel=1e-4)
 
 
-def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:
-    by_text = {p.text: p.answer for p in PROMPTS}
-    seen: list[tuple[str, str | None]] = []
-
-    def reward(prompts: list[Any], answer: list[str | None], **_: Any) -> list[float | None]:
-        seen.extend((chat.to_text(p), a) for p, a in zip(prompts, answer, strict=True))
-        return [float(i) for i in range(len(prompts))]
-
-    run(tiny, tmp_path, reward, max_steps=3)
-    assert all(by_text[prompt] == answer for prompt, answer in seen)
-    assert any(answer is not None for _, answer in seen)
-
-
-def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    guard = CollapseGuard(patience=2, patience_groups=1, max_unscored=1.0)
-    result = run(tiny, tmp_path, constant, guard=guard, max_steps=5)
-    assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
-    assert result.history["step"] == [1, 2]
-    assert (tmp_path / "model.safetensors").exists()
-
-
-def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    result = run(
-        tiny, tmp_path, letters, guard=CollapseGuard(2, 1, 1.0), max_steps=5, max_completion_length=1
-    )
-    assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
-
-
 def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: Path) -> None:
     """With a constant learning rate, the policy after two of three steps is that of a training of two steps."""
 

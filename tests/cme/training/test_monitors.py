@@ -1,6 +1,5 @@
 """What every run measures: repetition, KL from the untrained model, quality and the held-out likelihood."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,9 +141,6 @@ def test_a_completion_beyond_the_context_is_left_out_of_the_kl(tiny: Tiny) -> No
     short, long = [9, 10, 11], [9] * context
     [alone] = monitors._kl(PROMPTS[:1], [short])
     assert monitors._kl(PROMPTS, [short, long]) == [pytest.approx(alone)]
-
-
-Tiny = Callable[..., Checkpoint]
 
 
 def test_responses_that_heldout_cannot_score_are_left_out(

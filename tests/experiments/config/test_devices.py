@@ -113,10 +113,3 @@ def test_adapter_settings_are_valid_for_peft() -> None:
     assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
     [plain] = composition.compose_cells([])
     assert plain.values["trainer"]["lora"] is None
-
-
-@pytest.mark.usefixtures("installed")
-def test_the_place_of_vllm_does_not_change_the_run() -> None:
-    url = "trainer.vllm_server_base_url=http://127.0.0.1:8000"
-    assert run_id("trainer.use_vllm=true") == run_id("trainer.use_vllm=true", "trainer.vllm_mode=server", url)
-    assert run_id("trainer.vllm_gpu_memory_utilization=0.5") == run_id()

@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from paths import ROOT
 from synthetic_records import sanity_record
 
 from analysis.records.read import load_runs
-from cme.records import Pair, RunRecord, SanityRecord, Verdict, read_record, write_record
+from cme.records import Pair, SanityRecord, Verdict, read_record, write_record
 from experiments.__main__ import main
 from experiments.run import judging
 
@@ -201,79 +200,3 @@ def test_a_place_for_records_that_is_a_file_is_refused_before_judging(
     assert main(["judge", *files(released), f"--out={out}", "judge=local"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {out} cannot be written") and out.read_text() == "mine"
-
-
-def sample(index: int, winner: str, order: str, instruction: str | None = None) -> dict[str, Any]:
-    """One row as released: `winner` is a, b or tie."""
-    verdict = "TIE" if winner == "tie" else "AB"[order.index(winner)]
-    return {
-        "index": index,
-        "instruction": (PROMPTS[index] if instruction is None else instruction)[:200],
-        "winner": winner,
-        "winner_label": {"a": "base", "b": "tuned", "tie": "TIE"}[winner],
-        "order_shown": order,
-        "verdict": verdict,
-        "reason": f"because of {index}",
-    }
-
-
-def verdicts(path: Path, samples: list[dict[str, Any]], labels: tuple[str, str] = ("base", "tuned")) -> Path:
-    path.write_text(json.dumps({"label_a": labels[0], "label_b": labels[1], "per_sample": samples}))
-    return path
-
-
-@pytest.fixture
-def imported(released: Path) -> Callable[..., list[RunRecord]]:
-    def run(*arguments: object) -> list[RunRecord]:
-        place = ("--name", "a name/with a slash", "--out", released / "records")
-        assert main(["import", *files(released), *map(str, (*place, *arguments))]) == 0
-        return load_runs([released / "records"])
-
-    return run
-
-
-def test_reasons_are_kept_as_far_as_they_can_be_written(
-    released: Path, imported: Callable[..., list[RunRecord]]
-) -> None:
-    samples = [sample(n, "b", "ab") for n in range(COUNT)]
-    samples[0] |= {"reason": None}
-    samples[1] |= {"reason": "half \ud83d a pair"}
-    samples[2] |= {"reason": "(judge error: \udc00)", "winner": "tie", "verdict": "TIE"}
-    [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
-    assert [v.note for v in record.verdicts[:2]] == [None, "half ? a pair"]
-    assert record.verdicts[2].reason == "(judge error: ?)"
-
-
-def test_an_imported_judge_of_the_generators_family_is_flagged(
-    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    outputs(released / "tuned_outputs.json", "Qwen/Qwen2.5-7B-Instruct")
-    file = verdicts(released / "judge__qwen-max.json", [sample(n, "b", "ab") for n in range(COUNT)])
-    [record] = imported("--verdicts", file)
-    assert record.warnings == ["judge=qwen-max is of the family of the generator (qwen)"]
-    assert "warning: qwen-max: judge=qwen-max is of the family" in capsys.readouterr().err
-
-
-def test_reports_do_not_claim_what_was_not_trained_here(
-    released: Path, imported: Callable[..., list[RunRecord]]
-) -> None:
-    from analysis.__main__ import main as analyse
-
-    imported("--verdicts", verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)]))
-    assert analyse([str(released / "records")]) == 0
-    table = (released / "records" / "analysis" / "tables" / "imported.md").read_text()
-    assert "Win rate against the outputs of base (%), scale: imported, judge: x" in table
-    assert "trained" not in table and "100.0 [" in table
-    report = (released / "records" / "analysis" / "report.html").read_text()
-    assert "nothing was trained here" in report
-
-
-def test_counts_that_contradict_the_rows_are_named(
-    released: Path, imported: Callable[..., list[RunRecord]]
-) -> None:
-    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)])
-    file.write_text(
-        json.dumps(json.loads(file.read_text()) | {"wins_a": 0, "wins_b": 41, "ties": 0, "total": 40})
-    )
-    [record] = imported("--verdicts", file)
-    assert record.warnings == ["the file gives wins_b=41, but its rows have 40"]

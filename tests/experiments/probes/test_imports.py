@@ -298,3 +298,50 @@ def test_verdicts_on_other_texts_are_refused(
     assert str(reason or "") in capsys.readouterr().err
     swapped = ["import", f"--start={released}/tuned_outputs.json", f"--policy={released}/base_outputs.json"]
     assert main([*swapped, *command[3:]]) == (0 if reason is None else 2)
+
+
+def test_reasons_are_kept_as_far_as_they_can_be_written(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    samples = all_won()
+    samples[0] |= {"reason": None}
+    samples[1] |= {"reason": "half \ud83d a pair"}
+    samples[2] |= {"reason": "(judge error: \udc00)", "winner": "tie", "verdict": "TIE"}
+    [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
+    assert [v.note for v in record.verdicts[:2]] == [None, "half ? a pair"]
+    assert record.verdicts[2].reason == "(judge error: ?)"
+
+
+def test_an_imported_judge_of_the_generators_family_is_flagged(
+    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs(released / "tuned_outputs.json", "Qwen/Qwen2.5-7B-Instruct")
+    file = verdicts(released / "judge__qwen-max.json", all_won())
+    [record] = imported("--verdicts", file)
+    assert record.warnings == ["judge=qwen-max is of the family of the generator (qwen)"]
+    assert "warning: qwen-max: judge=qwen-max is of the family" in capsys.readouterr().err
+
+
+def test_reports_do_not_claim_what_was_not_trained_here(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    from analysis.__main__ import main as analyse
+
+    imported("--verdicts", verdicts(released / "judge__x.json", all_won()))
+    assert analyse([str(released / "records")]) == 0
+    table = (released / "records" / "analysis" / "tables" / "imported.md").read_text()
+    assert "Win rate against the outputs of base (%), scale: imported, judge: x" in table
+    assert "trained" not in table and "100.0 [" in table
+    report = (released / "records" / "analysis" / "report.html").read_text()
+    assert "nothing was trained here" in report
+
+
+def test_counts_that_contradict_the_rows_are_named(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    file = verdicts(released / "judge__x.json", all_won())
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"wins_a": 0, "wins_b": 41, "ties": 0, "total": 40})
+    )
+    [record] = imported("--verdicts", file)
+    assert record.warnings == ["the file gives wins_b=41, but its rows have 40"]

@@ -82,11 +82,6 @@ def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pyte
     assert again.pairs == record.pairs
 
 
-def test_an_opponent_without_a_pair_is_left_out() -> None:
-    endless = [Generation("on and on", False, 3)]
-    assert "shorter" not in opponents([Prompt("a", "speak")], endless, endless, endless)
-
-
 def test_opponents_that_a_judge_does_not_see_whole_are_counted(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

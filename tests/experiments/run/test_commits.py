@@ -140,13 +140,6 @@ def test_a_local_file_has_no_revision(cell: Cell) -> None:
         inputs.data_copies(run)
 
 
-def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
-    store = Store(finished)
-    assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
-    assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
-    preparation.prepare([finished])  # it is still the same run
-
-
 def test_a_run_does_not_continue_a_shared_training_of_another_commit(
     finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell
 ) -> None:

@@ -181,14 +181,6 @@ def test_weights_are_known_by_commit_digest_or_folder(
         assert list(resolve_weights(places).values()) == found
 
 
-def test_a_run_without_a_held_out_verifier_is_counted(
-    unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_record(tmp_path / "records" / "record.json", replace(unmeasured, heldout_checkpoint=None))
-    assert main(["measure", str(tmp_path / "records")]) == 0
-    assert capsys.readouterr().out == "0 measured, 0 measured before, 1 without an independent model\n"
-
-
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'} is not a directory\n"
@@ -197,12 +189,3 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "record.json").write_text("{}")
     assert main(["measure", str(tmp_path)]) == 2
     assert "is not a readable record" in capsys.readouterr().err
-
-
-def test_a_run_measures_its_responses(measured: RunRecord) -> None:
-    record = measured
-    assert record.language_model == OLMO
-    surprisal = record.pairs[0].policy.surprisal
-    assert surprisal == pytest.approx(
-        slow_surprisal(OLMO, record.pairs[0].prompt, record.pairs[0].policy.response), abs=2e-5
-    )

@@ -67,9 +67,3 @@ def test_the_command_line_of_an_entry_composes_its_cell_alone(tmp_path: Path) ->
         [alone] = composition.compose_cells(one.words(tmp_path))
         assert alone.run_id == cell.run_id == one.run_id
         assert alone.results_dir == str(tmp_path)
-
-
-def test_a_file_with_only_an_incomplete_line_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "cells.jsonl").write_text("{")
-    ledger.add_entries(tmp_path, [entry(1)])
-    assert list(ledger.read_entries(tmp_path)) == [entry(1)]
