@@ -38,7 +38,7 @@ def start_quality(run: RunRecord) -> dict[str, float]:
 def ceiling(runs: Sequence[RunRecord], judge: str = "") -> float:
     """The win rate of a perfect policy over the prompts of all runs, in percent; NaN where the truth is unknown.
 
-    Perfect by the grades of `judge`, where it has its own.
+    If `judge` grades responses itself, its grades decide which responses are perfect.
     """
     if judge == OWN_WORDS:
         verdicts = [verdict for run in runs for name, verdict in run.judgements() if name == judge]

@@ -103,7 +103,8 @@ def grade(
 
     Any copy of the whole prompt is removed first. It contains the words and formats that the constraints ask for, so
     IFEval's checkers find nearly half of the bundled constraints met by the prompt alone, which answers nothing.
-    With `own_words`, so is all that the response repeats of its prompt, see `cme.grading.constraints.remove_repeated`.
+    With `own_words`, all else that the response repeats of its prompt is removed, too, by
+    `cme.grading.constraints.remove_repeated`.
     Whether the response ended by itself does not count. The fault is `some unmet`, `all unmet` or `none`. Raises as
     `constraints`.
     """

@@ -21,7 +21,7 @@ from cme.runtime.extras import require
 
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 REPEATED_RUN = 5
-"""Words in a row that a response repeats of its prompt: one more than IFEval's options ("My answer is yes.") have."""
+"""This many words in a row count as repeated: more than an answer has that a prompt lists ("My answer is yes.")."""
 REMOVED = "\0"  # marks where words were removed
 PACKAGES = ("lm_eval", "langdetect", "nltk", "immutabledict")
 NEED_DOWNLOADS = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
@@ -65,8 +65,8 @@ def loosely_met(prompt: ConstrainedPrompt, response: str) -> list[bool]:
 def remove_repeated(prompt: ConstrainedPrompt, response: str) -> str:
     """The response without the words that it repeats of its prompt.
 
-    Repeated are `REPEATED_RUN` words in a row that the prompt has in a row too, whatever their capitals and
-    punctuation, unless a constraint demands them, as part of an end phrase for example. A line that keeps no word is
+    Words count as repeated if at least `REPEATED_RUN` in a row are in a row in the prompt, too, whatever their capitals
+    and punctuation. Words that a constraint demands, such as an end phrase, do not count. A line that keeps no word is
     removed.
     """
     settings = [value for kwargs in prompt.kwargs for value in kwargs.values() if isinstance(value, str)]

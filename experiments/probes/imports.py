@@ -171,7 +171,7 @@ def verdict_labels(path: Path) -> tuple[str, str] | None:
 
 
 def _read_rows(path: Path) -> tuple[tuple[str, str], list[Row], dict[str, Any]]:
-    """The labels of a and b, the rows of `per_sample`, each with every field and an order, and all fields."""
+    """The labels of a and b, the rows of `per_sample`, each with every field and an order, and the whole file."""
     if (labels := verdict_labels(path)) is None:
         raise BadOutputs(
             f"{path} is not a file of verdicts: it must be JSON with label_a, label_b and per_sample"
