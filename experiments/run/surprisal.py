@@ -6,6 +6,7 @@ verifier, which is of a third family. Only the text is scored, without an end of
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,15 +45,48 @@ def participants(record: RunRecord) -> dict[str, str]:
     return verifiers | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 
-def load_model(name: str, template: tuple[tuple[str, Any], ...] = (), **limits: Any) -> "Verifier":
+class LanguageModel:
+    """A frozen language model that measures surprisal; equal responses to a prompt are scored once across records."""
+
+    def __init__(self, scorer: "Verifier") -> None:
+        self.scorer = scorer
+        self._known: dict[tuple[str, str], float | None] = {}
+
+    def measure(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The pairs with the surprisal of both responses."""
+        texts = {
+            _key(pair, response): (pair.messages or pair.prompt, response.response)
+            for pair in pairs
+            for response in (pair.start, pair.policy)
+        }
+        new = {key: text for key, text in texts.items() if key not in self._known}
+        scores = self.scorer.score(
+            [p for p, _ in new.values()], [r for _, r in new.values()], [False] * len(new)
+        )
+        for key, score in zip(new, scores, strict=True):
+            # five digits, because the sixth depends on the other responses of the batch
+            self._known[key] = None if score.mean is None else round(-score.mean, 5)
+
+        def measured(pair: Pair, response: Generation) -> Generation:
+            return replace(response, surprisal=self._known[_key(pair, response)])
+
+        return [replace(p, start=measured(p, p.start), policy=measured(p, p.policy)) for p in pairs]
+
+
+def _key(pair: Pair, response: Generation) -> tuple[str, str]:
+    """What a surprisal depends on, besides the model."""
+    return json.dumps(pair.messages or pair.prompt), response.response
+
+
+def load_model(name: str, template: tuple[tuple[str, Any], ...] = (), **limits: Any) -> LanguageModel:
     """Load a language model; `template` are the values for variables of its chat template, `limits` as in `Scoring`."""
     from experiments.run.evaluation import load_scorer  # imports torch
 
-    return load_scorer(name, Scoring(**limits), dict(template) or None)
+    return LanguageModel(load_scorer(name, Scoring(**limits), dict(template) or None))
 
 
 def measure_surprisal(
-    record: RunRecord, model: str | None = None, load: Callable[..., "Verifier"] = load_model
+    record: RunRecord, model: str | None = None, load: Callable[..., LanguageModel] = load_model
 ) -> RunRecord:
     """The record with the surprisal of every response, in nats per token; None for an empty response.
 
@@ -76,30 +110,12 @@ def measure_surprisal(
             f"{record.run_id} has the settings config.scoring {', '.join(limits) or 'none'}; it must have "
             f"{', '.join(SCORING)}"
         )
-    scorer = load(name, tuple(sorted(template.items())), **limits)
     return replace(
         record,
-        pairs=_measure_pairs(scorer, record.pairs),
+        pairs=load(name, tuple(sorted(template.items())), **limits).measure(record.pairs),
         language_model=name,
         environment=record.environment | {f"weights of {name}": weights},
     )
-
-
-def _measure_pairs(scorer: "Verifier", pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs with the surprisal of both responses; equal responses to a prompt are scored once."""
-    conversations = {p.prompt: p.messages or p.prompt for p in pairs}
-    texts = list(dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy)))
-    scores = scorer.score([conversations[p] for p, _ in texts], [r for _, r in texts], [False] * len(texts))
-    # five digits, because the sixth depends on the other responses of the batch
-    known = {
-        text: None if score.mean is None else round(-score.mean, 5)
-        for text, score in zip(texts, scores, strict=True)
-    }
-
-    def measured(prompt: str, generation: Generation) -> Generation:
-        return replace(generation, surprisal=known[prompt, generation.response])
-
-    return [replace(p, start=measured(p.prompt, p.start), policy=measured(p.prompt, p.policy)) for p in pairs]
 
 
 def _check_independence(record: RunRecord, name: str) -> str:

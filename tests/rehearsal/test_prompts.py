@@ -36,6 +36,8 @@ def test_a_response_ends_at_each_stop_token(snapshot: Snapshot, name: str) -> No
     """`ab<|endoftext|>cd` is `ab`, finished, three tokens."""
     folder = snapshot(name)
     checkpoint = load(folder)
+    stops = {i for stop in EXPECTED[name].stops for i in ids_of(folder, stop, controls=True)}
+    assert set(checkpoint.end_ids) == stops, "it goes on after any other control token"
     for stop in EXPECTED[name].stops:
         script = [i for text in ("a", "b", stop, "c", "d", "a") for i in ids_of(folder, text, controls=True)]
         assert len(script) == 6

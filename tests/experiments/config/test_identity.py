@@ -308,3 +308,14 @@ def test_seeds_and_rewards_are_different_runs_of_one_untrained_model() -> None:
     cells = [cell(), cell("seed=1"), cell("reward=random"), cell("reward=ground_truth")]
     assert len({c.run_id for c in cells}) == 4
     assert len({identity.start_id(c) for c in cells}) == 1
+
+
+def test_other_values_of_template_variables_are_other_responses_of_that_model() -> None:
+    def ids(*words: str) -> tuple[str, str, str]:
+        run = cell(*words)
+        return run.run_id, identity.start_id(run), identity.verifier_responses_id(run, "v")
+
+    own = ids()
+    generator, verifier = (ids(f"chat_template.{who}.date=2025-01-31") for who in ("generator", "verifier"))
+    assert len({own[0], generator[0], verifier[0]}) == 3
+    assert generator[1] != own[1] == verifier[1] and verifier[2] != own[2] == generator[2]

@@ -12,6 +12,7 @@ from cme.checkpoints import load
 from cme.miniature import models
 from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
+from cme.scoring.verifier import Verifier
 from experiments.__main__ import main
 from experiments.run import pipeline
 from experiments.run.store import Store
@@ -91,6 +92,23 @@ def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
     assert capsys.readouterr().out == "0 measured, 0 measured before, 1 without an independent model\n"
     assert again.language_model == LLAMA and again.pairs[1] != record.pairs[1]
     assert again.environment[f"weights of {LLAMA}"].startswith("llama-1-verifier-")
+
+
+def test_equal_questions_are_asked_once_across_records(
+    unmeasured: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs with the same start, of which the second has one other response."""
+    changed = replace(unmeasured.pairs[0], policy=Generation("seven", True, 1))
+    for name, pairs in (("a", unmeasured.pairs), ("b", [changed, *unmeasured.pairs[1:]])):
+        write_record(tmp_path / name / "record.json", replace(unmeasured, pairs=pairs))
+    asked: list[str] = []
+    score = Verifier.score
+    monkeypatch.setattr(Verifier, "score", lambda self, p, r, f: asked.extend(r) or score(self, p, r, f))
+    assert main(["measure", str(tmp_path)]) == 0
+    texts = {(p.prompt, g.response) for p in unmeasured.pairs for g in (p.start, p.policy)}
+    assert len(asked) == len(texts) + 1 and asked[-1] == "seven"
+    first, second = (read_record(tmp_path / name / "record.json").pairs for name in "ab")
+    assert first[1:] == second[1:] and first == measure_surprisal(unmeasured).pairs
 
 
 def test_a_model_of_the_run_is_refused(
