@@ -96,6 +96,12 @@ def tiny_folder(shared_folder: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def packages_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval lists the installed packages in its results, of which we read the scores: a second per evaluation."""
+    monkeypatch.setattr("torch.utils.collect_env.get_pip_packages", lambda *_: ("pip", ""))
+
+
+@pytest.fixture
 def hub_cache(tmp_path: Path) -> Iterator[Path]:
     """An empty cache of the hub."""
     from hub_snapshots import private_cache

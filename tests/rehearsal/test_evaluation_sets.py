@@ -252,7 +252,14 @@ def test_a_reply_without_a_verdict_is_unscored(
     assert isnan(measure(judge, [verdict]))
 
 
-@pytest.mark.parametrize(("judge", "calls"), [("arena_hard", 1), ("wildbench", 1), ("wildbench_score", 2)])
+@pytest.mark.parametrize(
+    ("judge", "calls"),
+    [
+        pytest.param("arena_hard", 1, marks=pytest.mark.slow),
+        pytest.param("wildbench", 1, marks=pytest.mark.slow),
+        ("wildbench_score", 2),
+    ],
+)
 def test_a_run_is_planned_and_evaluated(
     cell: Callable[..., list[str]], words: Words, judge: str, calls: int
 ) -> None:

@@ -115,7 +115,9 @@ METHODS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("right", [0.0, 0.85, 0.95])
+@pytest.mark.parametrize(
+    "right", [pytest.param(0.0, marks=pytest.mark.slow), 0.85, pytest.param(0.95, marks=pytest.mark.slow)]
+)
 def test_a_perfect_policy_is_never_contradicted(right: float, train: Train) -> None:
     start = qualities(right)
     runs = [run for method in METHODS for run in train(start, perfect, **method)]

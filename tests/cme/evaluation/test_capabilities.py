@@ -26,6 +26,7 @@ from cme.evaluation import capabilities
 from cme.grading.constraints import ConstrainedPrompt
 from cme.miniature import world
 
+pytestmark = pytest.mark.usefixtures("packages_are_not_listed")
 ATTRIBUTES = {"is": "color", "lives": "home", "eats": "food"}
 
 

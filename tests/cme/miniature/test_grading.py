@@ -150,7 +150,7 @@ def test_a_prompt_asks_for_its_parts_in_every_wording(kind: str) -> None:
             assert said.parts_of(wording) == p.parts, wording
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.sampled_from(PROMPTS).flatmap(lambda at: st.tuples(st.just(at[0]), said.graded(*at))))
 def test_a_response_of_known_statements_is_graded_by_counting_them(
     case: tuple[str, tuple[str, bool, Grade]],
@@ -165,7 +165,7 @@ def test_a_response_of_known_statements_is_graded_by_counting_them(
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_complete_responses_are_perfect(kind: str, canonical: bool) -> None:
     rng = random.Random(0)
-    for p in (p for p in PROBLEMS if p.kind == kind):
+    for p in [p for p in PROBLEMS if p.kind == kind][::3]:
         responses = {p.complete(rng, canonical=canonical) for _ in range(20)}
         assert len(responses) == 1 if canonical else len(responses) > 3, p.key
         for response in responses:
@@ -190,7 +190,7 @@ WORDS = [
 salad = st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.sampled_from(PROMPTS), salad, st.booleans())
 def test_any_text_has_a_grade(at: tuple[str, str], response: str, finished: bool) -> None:
     grade = world.grade(at[0], response, finished)

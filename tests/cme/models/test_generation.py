@@ -48,41 +48,31 @@ def run(checkpoint: Checkpoint, prompts: list[str] = PROMPTS, **settings: Any) -
     return generate(checkpoint.model, checkpoint.tokenizer, prompts, **given)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 5])
-def test_batched_generation_equals_one_prompt_at_a_time(tiny: Tiny, family: str, batch_size: int) -> None:
+def test_batched_generation_equals_one_prompt_at_a_time(tiny: Tiny, family: str) -> None:
     checkpoint = tiny(family)
     runs = [naive(checkpoint, p) for p in PROMPTS]
     assert len({tuple(r) for r in runs}) > 1, "the prompts must lead to different responses"
     end = runs[0][3]  # a random model never ends its turn: a token that it does generate stands for the end
     kept = [r[: r.index(end) + 1] if end in r else r for r in runs]
-    ids = generate_ids(
-        checkpoint.model,
-        checkpoint.tokenizer,
-        PROMPTS,
-        max_new_tokens=NEW,
-        batch_size=batch_size,
-        end_ids=[end],
-    )
-    assert ids == kept
-    found = run(checkpoint, batch_size=batch_size, end_ids=[end])
-    for one, own in zip(found, kept, strict=True):
-        text = checkpoint.tokenizer.decode([i for i in own if i != end], skip_special_tokens=True)
-        assert one == Generation(text, own[-1] == end, len(own))
-    assert found[0].finished and found[0].tokens <= 4
+    texts = [checkpoint.tokenizer.decode([i for i in r if i != end], skip_special_tokens=True) for r in kept]
+    for batch_size in (1, 3, 5):
+        settings: dict[str, Any] = {"max_new_tokens": NEW, "batch_size": batch_size, "end_ids": [end]}
+        assert generate_ids(checkpoint.model, checkpoint.tokenizer, PROMPTS, **settings) == kept
+        found = run(checkpoint, **settings)
+        assert found == [Generation(t, r[-1] == end, len(r)) for t, r in zip(texts, kept, strict=True)]
+        assert found[0].finished and found[0].tokens <= 4
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "rwkv"])
-@pytest.mark.parametrize("own_loop", [True, False])
-def test_a_response_does_not_depend_on_the_other_rows(
-    name: str, own_loop: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_response_does_not_depend_on_the_other_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts on both sides of the length at which Phi-3 switches its factors, and responses that pass it."""
     model, rng = random_model(name), random.Random(0)
-    if not own_loop:  # the one of transformers
-        monkeypatch.setattr(generation, "can_repeat_prompts", lambda _: False)
     prompts = [[rng.randrange(3, 40) for _ in range(n)] for n in (1, 4, 9, 9, 12, 13, 18)]
     decoding = GenerationConfig(**decoding_fields(0.0, 6, [40]), pad_token_id=0)
-    assert generation._generate_batch(model, prompts, decoding) == [greedy(model, p, 6) for p in prompts]
+    alone = [greedy(model, p, 6) for p in prompts]
+    assert generation._generate_batch(model, prompts, decoding) == alone
+    monkeypatch.setattr(generation, "can_repeat_prompts", lambda _: False)  # the loop of transformers
+    assert generation._generate_batch(model, prompts, decoding) == alone
 
 
 def test_a_model_with_a_state_of_its_own_repeats_no_prompts() -> None:

@@ -137,10 +137,10 @@ def uninterrupted(tiny_folder: Folder, tmp_path_factory: pytest.TempPathFactory)
         ),
         pytest.param("grpo", {"bf16": True}, [4], marks=pytest.mark.slow),
         pytest.param("dense", {}, [8], marks=pytest.mark.slow),
-        ("ema", {}, [4, 8]),
-        ("dpo", {}, [4, 8]),
+        pytest.param("ema", {}, [4, 8], marks=pytest.mark.slow),
+        pytest.param("dpo", {}, [4, 8], marks=pytest.mark.slow),
         pytest.param("sft", {"gradient_accumulation_steps": 2}, [8], marks=pytest.mark.slow),
-        ("distillation", {}, [4, 8]),
+        pytest.param("distillation", {}, [4, 8], marks=pytest.mark.slow),
         pytest.param("distillation", {"gradient_accumulation_steps": 2}, [5], marks=pytest.mark.slow),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert all(torch.equal(a, b) for a, b in zip(saved, trained, strict=True))
 
 
-@pytest.mark.parametrize(("method", "end"), [("grpo", 7), ("sft", 1)])
+@pytest.mark.parametrize(("method", "end"), [pytest.param("grpo", 7, marks=pytest.mark.slow), ("sft", 1)])
 def test_a_signal_leaves_a_checkpoint_of_its_step(
     case: Callable[..., Case], uninterrupted: Callable[..., Trained], method: str, end: int
 ) -> None:
@@ -174,6 +174,7 @@ def test_a_signal_leaves_a_checkpoint_of_its_step(
     assert equal(uninterrupted(method), training(training.where))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"steps_per_generation": 2}, {"num_iterations": 2}])
 def test_generated_completions_are_trained_on_before_a_checkpoint(
     case: Callable[..., Case], settings: dict[str, Any]
@@ -194,6 +195,7 @@ def test_checkpoints_change_nothing_and_two_are_kept(
     assert training.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
 
 
+@pytest.mark.slow
 def test_the_guard_continues_its_counts(case: Callable[..., Case]) -> None:
     """Every completion is cut at one token, so the guard stops after five steps, wherever training was interrupted."""
     training = case("grpo", max_completion_length=1)
@@ -205,6 +207,7 @@ def test_the_guard_continues_its_counts(case: Callable[..., Case]) -> None:
     assert "checkpoint-5" not in training.checkpoints(), "training would continue from it"
 
 
+@pytest.mark.slow
 def test_policies_saved_on_the_way_survive(case: Callable[..., Case]) -> None:
     training = case("grpo")
     training.save_every = 2
@@ -309,6 +312,7 @@ def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> No
         training(training.where)
 
 
+@pytest.mark.slow
 def test_a_training_that_resumes_on_another_day_ends_as_an_uninterrupted_one(
     case: Callable[..., Case], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

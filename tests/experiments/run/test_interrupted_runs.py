@@ -83,7 +83,10 @@ def test_training_resumes_and_saved_checkpoints_stay(
     "overrides",
     [
         ("reward=random", "evaluation.batch_size=5"),
-        ("trainer=best_of_n", "reward=random", "trainer.num_generations=2", "evaluation.batch_size=5"),
+        pytest.param(
+            ("trainer=best_of_n", "reward=random", "trainer.num_generations=2", "evaluation.batch_size=5"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_generation_goes_on_within_its_stage(
@@ -212,8 +215,8 @@ def change_inputs(change: str, patch: pytest.MonkeyPatch) -> None:
     ("trainer", "changes"),
     [
         ("grpo", ["nothing", "prompts", "versions"]),
-        ("dpo", ["pairs"]),
-        ("sft", ["answers"]),
+        pytest.param("dpo", ["pairs"], marks=pytest.mark.slow),
+        pytest.param("sft", ["answers"], marks=pytest.mark.slow),
     ],
 )
 def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(

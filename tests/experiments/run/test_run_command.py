@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 from omegaconf import OmegaConf
 from paths import SUPPORT
@@ -29,22 +28,25 @@ CPU = ROOT / "conf" / "accelerate" / "cpu_ddp.yaml"
 Cell = Callable[..., list[str]]
 
 
-def report(done: "subprocess.CompletedProcess[str]") -> Path:
-    """The report that a finished command names."""
-    assert done.returncode == 0, done.stderr
-    [line] = [x for x in done.stdout.splitlines() if x.startswith("report: ")]
-    return Path(line.removeprefix("report: "))
-
-
-def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(cell: Cell, tmp_path: Path) -> None:
+def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(
+    cell: Cell, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["-m", *cell("reward=random,ground_truth")]
-    first = forked.run(arguments, tmp_path)
-    assert report(first).exists()
+
+    def run() -> tuple[Path, str]:
+        """The report that the finished command names, and what it says on stderr."""
+        assert runner.main(arguments) == 0
+        said = capfd.readouterr()
+        [line] = [x for x in said.out.splitlines() if x.startswith("report: ")]
+        return Path(line.removeprefix("report: ")), said.err
+
+    report, _ = run()
+    assert report.exists()
     written = {p: p.read_bytes() for p in (tmp_path / "runs").glob("*/record.json")}
     assert sorted(read_record(p).reward for p in written) == ["ground_truth", "random"]
-    again = forked.run(arguments, tmp_path)
-    assert report(again) == report(first)
-    assert again.stderr.count("done before, skipped") == 2 and "training" not in again.stderr
+    again, said = run()
+    assert again == report
+    assert said.count("done before, skipped") == 2 and "training" not in said
     assert {p: p.read_bytes() for p in (tmp_path / "runs").glob("*/record.json")} == written
 
 

@@ -73,6 +73,7 @@ def test_saved_checkpoints_stay_until_all_runs_of_a_command_have_selected(cell: 
         pipeline.run(composed(cell(*SELECTED, "selection.prompts=8")))
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues_in_another_run(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*PLAIN, "trainer.max_steps=4", "checkpoint.every=1")
     with monkeypatch.context() as killing:

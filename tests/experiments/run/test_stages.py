@@ -54,6 +54,7 @@ def test_start_policy_and_selected_are_graded_by_their_own_responses(cell: Cell)
     assert found.selected == [False, False, False, True, None]
 
 
+@pytest.mark.usefixtures("packages_are_not_listed")
 def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 

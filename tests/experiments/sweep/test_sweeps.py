@@ -14,16 +14,23 @@ import toy_cells
 from paths import ROOT, SUPPORT
 
 from cme.records import RunState, read_record
-from experiments.sweep import status
+from experiments.sweep import runner, status
 
 Cell = Callable[..., list[str]]
+Sweep = Callable[[list[str]], tuple[int, list[str]]]
 TOYS = toy_cells.OVERRIDES
 
 
-def run(arguments: list[str], where: Path) -> tuple[int, list[str]]:
-    """The exit code and the lines on stderr."""
-    done = forked.run([*arguments, *TOYS], where, PYTHONPATH=str(SUPPORT))
-    return done.returncode, done.stderr.splitlines()
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sweep:
+    """Run a sweep of toy cells; return its exit code and its lines on stderr."""
+
+    def sweep(arguments: list[str]) -> tuple[int, list[str]]:
+        monkeypatch.chdir(tmp_path)
+        code = runner.main([*arguments, *TOYS])
+        return code, capfd.readouterr().err.splitlines()
+
+    return sweep
 
 
 def states(where: Path) -> dict[str, str]:
@@ -33,9 +40,11 @@ def states(where: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("launcher", ["basic", pytest.param("local", marks=pytest.mark.slow)])
-def test_a_failed_cell_does_not_stop_the_others(cell: Cell, tmp_path: Path, launcher: str) -> None:
+def test_a_failed_cell_does_not_stop_the_others(
+    run: Sweep, cell: Cell, tmp_path: Path, launcher: str
+) -> None:
     arguments = ["-m", f"hydra/launcher={launcher}", *cell("seed=1,0,5")]
-    if launcher == "local":  # a forked process waits at its end for the launcher's idle workers
+    if launcher == "local":
         variables = os.environ | {"PYTHONPATH": str(SUPPORT)}
         command = [sys.executable, str(ROOT / "run.py"), *arguments, *TOYS]
         done = subprocess.run(
@@ -43,7 +52,7 @@ def test_a_failed_cell_does_not_stop_the_others(cell: Cell, tmp_path: Path, laun
         )
         code, lines = done.returncode, done.stderr.splitlines()
     else:
-        code, lines = run(arguments, tmp_path)
+        code, lines = run(arguments)
     assert code == 1, lines
     assert states(tmp_path) == {"seed=1": "failed", "seed=0": "done", "seed=5": "done"}
     assert lines[-1].startswith("error: miniature-qwen-pretrained-cme-gemma-s1-")
@@ -52,20 +61,21 @@ def test_a_failed_cell_does_not_stop_the_others(cell: Cell, tmp_path: Path, laun
     assert state.traceback is not None and state.traceback.startswith("Traceback")
 
 
-def test_a_results_dir_that_cannot_be_written_is_one_sentence(cell: Cell, tmp_path: Path) -> None:
+def test_a_results_dir_that_cannot_be_written_is_one_sentence(run: Sweep, cell: Cell, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    code, [line] = run(cell("seed=0"), tmp_path)
+    code, [line] = run(cell("seed=0"))
     assert code == 2
     assert line.startswith(f"error: {tmp_path / 'runs'}") and "cannot be written" in line
 
 
-def test_fail_fast_begins_no_further_cell(cell: Cell, tmp_path: Path) -> None:
-    code, lines = run(["-m", *cell("seed=1,0"), "fail_fast=true"], tmp_path)
+def test_fail_fast_begins_no_further_cell(run: Sweep, cell: Cell, tmp_path: Path) -> None:
+    code, lines = run(["-m", *cell("seed=1,0"), "fail_fast=true"])
     assert code == 1
     assert states(tmp_path) == {"seed=1": "failed", "seed=0": "pending"}
     assert "stopped at the first cell that failed" in lines[-2] and lines[-1].endswith("KeyError: 'a bug'")
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_sweep_with_its_own_exit_code(cell: Cell, tmp_path: Path) -> None:
     log = tmp_path / "log"
     arguments = ["-m", *cell("seed=3,0"), *TOYS]
