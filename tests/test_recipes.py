@@ -75,6 +75,7 @@ def resources(run: Run) -> tuple[str, str]:
     return f"{disk / 1e9:.0f}", f"{memory / 2**30:.1f}"
 
 
+@pytest.mark.slow
 def test_the_costs_on_the_page_are_those_of_the_plan() -> None:
     """One row for each recipe of a cell; the hours are estimated on the page alone."""
     rows = re.findall(r"^\| `docs/recipes/([\w-]+)\.sh` \| (.*) \|$", PAGE, re.MULTILINE)

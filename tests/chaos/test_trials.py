@@ -121,13 +121,3 @@ def test_the_clock_jumps(tmp_path: Path) -> None:
         b"3600",
         b"-7200",
     ]
-
-
-def test_seconds_alone_make_no_difference(results: Callable[[str], Path]) -> None:
-    assert differences(results("a"), results("twin")) == []
-
-
-def test_a_missing_file_is_seen(results: Callable[[str], Path]) -> None:
-    ours, twin = results("a"), results("twin")
-    (ours / "run" / "record.json").unlink()
-    assert differences(ours, twin) == ["run/record.json is missing"]

@@ -24,9 +24,6 @@ NOT_PINNED = {
     *("output_dir", "hub_token", "bf16", "gradient_checkpointing", "activation_checkpointing", "use_cpu"),
     "dataloader_pin_memory",
 }
-# one with GRPO and one without; in `make test`, the others are only composed
-QUICK = ("llama instruct", "dpo")
-OTHERS = tuple(name for name in LINES if name not in QUICK)
 CELLS = [f"{family} {regime}" for family, regime in sorted(MAIN_TABLE)]
 
 
@@ -61,7 +58,7 @@ def captured(
         assert [one["line"] for one in found] == list(names), done.stderr[-3000:]
         return {one["line"]: one for one in found}
 
-    return lambda line: capture(QUICK if line in QUICK else OTHERS)[line]
+    return lambda line: capture(tuple(LINES))[line]
 
 
 def check_settings(line: str, settings: Mapping[str, Any]) -> None:
@@ -71,9 +68,8 @@ def check_settings(line: str, settings: Mapping[str, Any]) -> None:
     assert {name: batch if name == "batch" else settings[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize(
-    "line", [pytest.param(name, marks=() if name in QUICK else pytest.mark.rehearsal) for name in LINES]
-)
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("line", LINES)
 def test_what_reaches_the_trainer(
     captured: Callable[[str], dict[str, Any]], snapshot: Callable[[str], str], line: str
 ) -> None:
@@ -82,6 +78,7 @@ def test_what_reaches_the_trainer(
     check_settings(line, found["settings"])
 
 
+@pytest.mark.rehearsal
 def test_every_field_that_reaches_trl(captured: Callable[[str], dict[str, Any]]) -> None:
     settings = captured("llama instruct")["settings"]
     assert {name: settings[name] for name in settings.keys() - NOT_PINNED} == GRPO_CONFIG
@@ -92,10 +89,13 @@ def _compose(line: str) -> Run:
     return run
 
 
-@pytest.mark.parametrize("line", OTHERS)
+@pytest.mark.parametrize("line", LINES)
 def test_what_is_composed_for_the_trainer(line: str) -> None:
     run = _compose(line)
-    check_settings(line, trl_settings(run) | {"seed": run.seed})
+    settings = trl_settings(run) | {"seed": run.seed}
+    if run.trainer.method == "dpo":
+        settings["loss_type"] = [settings["loss_type"]]  # as TRL keeps it
+    check_settings(line, settings)
     assert run.generator == LINES[line]["model"]
 
 

@@ -66,6 +66,7 @@ def test_scales_have_separate_sections_and_files(report):
     assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
 
 
+@pytest.mark.slow
 def test_same_records_same_bytes_in_another_process_that_imports_nothing_heavy(folder, report, tmp_path):
     here, there = report.parent, tmp_path / "there"
     command = [sys.executable, "-X", "importtime", "-m", "analysis", str(folder), "--out", str(there)]

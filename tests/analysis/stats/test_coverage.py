@@ -19,6 +19,7 @@ def test_truths_are_the_means_of_many_verdicts(judges, advantage):
     assert truth(setting, effects) == pytest.approx(simulate(setting, rng).across_seeds, abs=0.005)
 
 
+@pytest.mark.slow
 def test_intervals_have_about_their_nominal_coverage(monkeypatch):
     monkeypatch.setattr(intervals, "RESAMPLES", 1000)
     setting = Setting(64, 3, 3, 0.4, 0.6)

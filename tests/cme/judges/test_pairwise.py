@@ -321,16 +321,6 @@ def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     assert len(judge_all(Longest(), PAIRS, tmp_path)) == 16
 
 
-def test_another_judge_or_panel_member_judges_anew(tmp_path: Path) -> None:
-    for identity, name in (("x", None), ("y", None), ("x", "one"), ("x", "two")):
-        judge = Longest()
-        for calls in (2, 2):
-            with VerdictLog(tmp_path / "log") as log:
-                [one, _] = judge_pairs(judge, [pair("a", "ab")], True, log, identity=identity, name=name)
-            assert one.judge == name
-            assert len(judge.shown) == calls
-
-
 KILLED = """
 import sys
 from pathlib import Path

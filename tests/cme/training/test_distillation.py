@@ -92,7 +92,7 @@ def check_losses(start: Make, verifier: Checkpoint, folder: Path, **changes: Any
     ("family", "beta", "temperature", "steps"),
     [
         *(("qwen", *case, 3) for case in ((1.0, 1.0), (0.0, 1.0), (0.5, 1.0), (1.0, 0.7))),
-        *((family, 1.0, 1.0, 1) for family in ("llama", "gemma", "olmo")),
+        *(pytest.param(family, 1.0, 1.0, 1, marks=pytest.mark.slow) for family in ("llama", "gemma", "olmo")),
     ],
 )
 def test_the_loss_is_the_mean_divergence_on_the_policys_own_tokens(

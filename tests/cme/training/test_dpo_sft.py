@@ -69,6 +69,7 @@ def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **cha
     )
 
 
+@pytest.mark.parametrize("family", ["qwen", "gemma"])
 def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
     history = dpo(tiny, tmp_path, family=family, save_every=1, learning_rate=1e-3).history
     start = tiny(family)

@@ -228,19 +228,6 @@ def test_a_local_file_with_wrong_columns_is_one_sentence(
         inputs.load_prompts(config.data, "train", 1)
 
 
-def test_run_py_prints_one_line_and_writes_nothing(tmp_path: Path) -> None:
-    sweep = ["-m", "seed=0,1", "trainer.num_generations=7"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *sweep, f"results_dir={tmp_path / 'results'}"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "trainer.num_generations=7" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_validation_imports_no_torch() -> None:
     code = (
         "import sys\nfrom experiments.config.composition import compose_cells\n"

@@ -153,11 +153,15 @@ PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 @pytest.mark.parametrize("reward", load_entries("sources.yaml"))
 def test_preset_paper_has_the_settings_of_a_publication(reward: str) -> None:
     """The settings themselves, and those of the paper's cells: tests/rehearsal/trainer_settings.yaml."""
-    cell = [*PAPER, "data=world", f"reward={reward}"]
-    own, matched = compose(*cell, "preset=paper"), compose(*cell)
+    own = compose(*PAPER, "data=world", f"reward={reward}", "preset=paper")
     source = identity.flatten(load_entries("sources.yaml")[reward])
     values = identity.flatten(own.values)
     assert source and {path: values[path] for path in source} == source
+
+
+def test_preset_matched_is_the_default_and_fields_override_a_preset() -> None:
+    cell = [*PAPER, "data=world", "reward=majority_vote"]
+    own, matched = compose(*cell, "preset=paper"), compose(*cell)
     assert own.run_id != matched.run_id == compose(*cell, "preset=matched").run_id
     assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
     assert compose(*cell, "preset=paper", "trainer.learning_rate=1e-4").trainer.learning_rate == 1e-4

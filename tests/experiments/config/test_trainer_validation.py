@@ -131,6 +131,7 @@ def test_best_of_n_without_a_choice_says_so(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_has_all_trainers(
     run_of: Callable[..., Run], cell: Cell, tmp_path_factory: pytest.TempPathFactory

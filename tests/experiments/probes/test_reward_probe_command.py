@@ -233,7 +233,10 @@ def test_a_results_dir_that_cannot_be_written_is_refused_before_any_model_loads(
     assert line.startswith(f"error: {tmp_path / 'runs'}/") and "a file is in the place of a folder" in line
 
 
-@pytest.mark.parametrize("name", ["semantic_entropy", "cme_length", "cme_rank"])
+@pytest.mark.parametrize(
+    "name",
+    ["cme_rank", *(pytest.param(n, marks=pytest.mark.slow) for n in ("semantic_entropy", "cme_length"))],
+)
 def test_a_reward_of_a_group_takes_the_nine_answers_as_its_group(cell: Cell, name: str) -> None:
     config = composed(cell(f"reward={name}"))
     reward_probe.prepare([config])

@@ -322,11 +322,8 @@ def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, s
     [["judge=local", "judge.checkpoint=package:none"], ["judge=alpaca_eval", "judge.annotator=alpaca_farm"]],
 )
 def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str]) -> None:
-    config = composed(cell(*bad))
     with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
-        judging.instantiate_judge(config.judge)
-    with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
-        preparation.prepare([config])
+        judging.instantiate_judge(composed(cell(*bad)).judge)
 
 
 def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None:

@@ -59,9 +59,8 @@ def test_a_probe_is_run_in_place_of_the_pipeline(
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
-# one with further models, one with gold answers, one with saved checkpoints, and one with other prompts; the others
-# differ from them in settings
-QUICK = ("main_table", "math", "overoptimisation", "tuning")
+# one with further models, and one with gold answers; the others differ from them in settings and prompts
+QUICK = ("main_table", "math")
 
 
 def runs_at_miniature_scale(file: Path) -> bool:

@@ -113,13 +113,6 @@ def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]
     assert selection.best_step(Trajectory("oracle", ["p"], None, checkpoints)) == step
 
 
-def test_unscored_verdicts_that_leave_fewer_prompts_are_in_a_warning() -> None:
-    points: list[list[list[float | None]]] = [[[1.0, 1.0], [0.0, 0.0]], [[0.5, 0.5], [None, None]]]
-    checkpoints = [CheckpointResult(i, own, None, {}) for i, own in enumerate(points)]
-    [warning] = selection.comparison_warnings(Trajectory("j", ["a", "b"], None, checkpoints))
-    assert warning.startswith("the checkpoints have 2 of 4 selection verdicts scored in common")
-
-
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -146,27 +139,6 @@ def test_prompts_of_another_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(world, "split_prompts", lambda name: split("eval" if name == "again" else name))
     with pytest.raises(BadConfig, match=r"selection\.split=again.*are evaluation prompts too, such as"):
         selection.selection_prompts(composed(["selection.every=5", "selection.split=again"]))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        (
-            "selection.prompts=5000",
-            r"selection\.split=tune, selection\.prompts=5000: data=world: .*asked for",
-        ),
-        (
-            "judge@selection.judge=reference_similarity",
-            "can judge none of the selection prompts of data=world",
-        ),
-    ],
-)
-def test_selection_prompts_that_cannot_be_used_are_refused_before_training(
-    cell: Cell, override: str, message: str
-) -> None:
-    run = composed(cell("selection.every=1", override))
-    with pytest.raises(BadConfig, match=message):
-        preparation.prepare([run])
 
 
 def test_what_is_off_is_no_part_of_a_run() -> None:
@@ -205,6 +177,10 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
             r"selection\.split=tune, selection\.prompts=5000: data=world: .*asked for",
         ),
         (("selection.split=elsewhere",), r"selection\.split=elsewhere.*it must be one of"),
+        (
+            ("judge@selection.judge=reference_similarity",),
+            "can judge none of the selection prompts of data=world",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_said_before_training(

@@ -32,7 +32,7 @@ SELECTED = (*PLAIN, "trainer.max_steps=3", "selection.every=1", "selection.promp
     [
         ("judge=local", []),
         ("data.eval_prompts=8", ["untrained model's responses", "policy answers"]),
-        ("capabilities=world", []),
+        pytest.param("capabilities=world", [], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_does_what_other_runs_of_its_training_have_not_done(

@@ -206,21 +206,3 @@ def test_our_own_ledger_leaves_trust_to_whoever_resumes(
     assert "trusted_packages" not in (tmp_path / "cells.jsonl").read_text()
     assert main(["pending", where, TRUST]) == 0
     assert shlex.split(capsys.readouterr().out)[-1] == TRUST
-
-
-@pytest.mark.parametrize("command", ["resume", "retry"])
-def test_a_key_goes_to_no_host_that_a_ledger_chose(
-    tmp_path: Path, command: str, never_prepared: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = write_ledger(tmp_path, [*OPENAI, "judge.base_url=https://stranger.example/v1"])
-    if command == "retry":
-        write_record(tmp_path / "from-elsewhere" / "state.json", RunState("failed", 1, reason="no"))
-    assert main([command, where]) == 1
-    [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    for part in (
-        "OPENAI_API_KEY",
-        "judge.base_url=https://stranger.example/v1",
-        "--allow-host stranger.example",
-    ):
-        assert part in said
-    assert KEY not in said
