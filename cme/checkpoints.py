@@ -7,12 +7,11 @@ model's own initialisation and a fixed seed. No other module calls `from_pretrai
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from transformers import (
@@ -28,22 +27,10 @@ from transformers import (
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from cme import Unavailable
-from cme.miniature import models as miniature
-from cme.models import chat, fine_tuned, hub, packages, template_variables
+from cme.availability import RANDOM, Quantization, ensure, has_tokenizer
+from cme.models import chat, packages, template_variables
 from cme.models.generation import NEUTRAL_DECODING
 from cme.runtime.errors import describe
-from cme.runtime.extras import install_command
-
-Quantization = Literal["8bit"]
-LOCAL: dict[str, tuple[Callable[[str], str | None], Callable[[str], Path]]] = {
-    "package": (packages.missing_parts, packages.convert),
-    "tuned": (fine_tuned.missing_weights, fine_tuned.folder),
-    "miniature": (miniature.missing_weights, miniature.checkpoint_folder),
-}
-"""By the first part of a checkpoint's name: why it cannot be loaded, and its folder, which may be made first."""
-RANDOM = "random:"
-TOKENIZER_FILES = ("tokenizer.json", "*.model", "*.model.v*", "vocab.*", "tekken*.json", "*.tiktoken")
-"""Names of the files of a vocabulary. Without any, transformers makes a tokenizer that knows no text."""
 
 
 @dataclass
@@ -62,76 +49,6 @@ class Checkpoint:
     def end_ids(self) -> tuple[int, ...]:
         """Ids of the tokens that end a response, sorted: the checkpoint's own, and its template's end of turn."""
         return chat.end_ids(self.tokenizer, self.model.generation_config)
-
-
-def check_available(
-    names: Sequence[str], tokenizers_of: Collection[str] = (), data: Sequence[hub.Repository] = ()
-) -> None:
-    """Check, before any work, that all named checkpoints can be loaded, of some only the tokenizers; and data sets.
-
-    Raises Unavailable, with one line per problem, for names that are neither a folder nor in the hub's cache nor on the
-    hub, and for folders without weights; ValueError for an unknown packaged or miniature model.
-    """
-    reasons, on_hub = [], []
-    for name in dict.fromkeys(names):
-        plain = name.removeprefix(RANDOM)
-        kind, _, rest = plain.partition(":")
-        needs_weights = plain == name and name not in tokenizers_of
-        if kind in LOCAL:
-            find_reason, _ = LOCAL[kind]
-            if reason := find_reason(rest):
-                reasons.append(reason)
-        elif not _is_folder(plain):
-            on_hub.append(hub.checkpoint_repository(plain, needs_weights))
-        elif needs_weights and (lacking := hub.missing_weights(Path(plain))):
-            reasons.append(f"checkpoint {plain} has no {lacking[0]}; weights must be in safetensors")
-        elif not _has_tokenizer(plain):
-            reasons.append(
-                f"checkpoint {plain} has no tokenizer.json or other vocabulary; save its tokenizer there"
-            )
-    if reasons := reasons + hub.missing_repositories([*on_hub, *data]):
-        raise Unavailable("\n".join(reasons))
-
-
-def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
-    """Make the named checkpoints loadable, of some only the tokenizers; return the folder of each.
-
-    Converts packaged files and downloads from the hub on first use. The folder of a checkpoint from
-    the hub has the name of its commit. Raises as `check_available` and `hub.fetch_snapshot` do.
-    """
-    check_available(names, tokenizers_of)
-    plain = {name: name.removeprefix(RANDOM) for name in names}
-    places = {}
-    for name, checkpoint in plain.items():
-        kind, _, rest = checkpoint.partition(":")
-        if kind in LOCAL:
-            _, find_folder = LOCAL[kind]
-            places[checkpoint] = str(find_folder(rest))
-        elif not _is_folder(checkpoint):
-            needs_weights = checkpoint == name and name not in tokenizers_of
-            repository = hub.checkpoint_repository(checkpoint, needs_weights)
-            places[checkpoint] = str(hub.fetch_snapshot(repository))
-    return {name: places.get(checkpoint, checkpoint) for name, checkpoint in plain.items()}
-
-
-def commit(name: str) -> str | None:
-    """The commit of a checkpoint from the hub that is in the local cache, the digest of a fine-tuned one; else None."""
-    checkpoint = name.removeprefix(RANDOM)
-    kind, _, rest = checkpoint.partition(":")
-    if kind == "tuned" and fine_tuned.missing_weights(rest) is None:
-        return f"sha256:{fine_tuned.facts(rest)['sha256']}"
-    if kind in LOCAL or _is_folder(checkpoint):
-        return None
-    folder = hub.cached_snapshot(hub.checkpoint_repository(checkpoint, weights=False))
-    return None if folder is None else folder.name
-
-
-def _is_folder(name: str) -> bool:
-    return (Path(name) / "config.json").exists()
-
-
-def _has_tokenizer(folder: str) -> bool:
-    return any(next(Path(folder).glob(pattern), None) for pattern in TOKENIZER_FILES)
 
 
 def load(
@@ -225,23 +142,6 @@ def _published_generation_config(place: str) -> GenerationConfig:
     return GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
 
 
-def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
-    """Raise ValueError for a quantization that is impossible here or for these verifiers. Loads nothing."""
-    if quantization is None:
-        return
-    if quantization not in get_args(Quantization):
-        raise ValueError(
-            f"quantization={quantization}; it must be {' or '.join(get_args(Quantization))}, or null"
-        )
-    if any(name.startswith(RANDOM) for name in verifiers):
-        raise ValueError(f"quantization={quantization} of random weights; use quantization=null")
-    if find_spec("bitsandbytes") is None:
-        raise ValueError(
-            f"quantization={quantization} needs the package bitsandbytes, which is not installed: "
-            f"{install_command('quantized')}, or use quantization=null"
-        )
-
-
 def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
     settings = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     with packages.hide_loading_bar():
@@ -264,7 +164,7 @@ def load_tokenizer(
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
-    if not _has_tokenizer(place):
+    if not has_tokenizer(place):
         raise FileNotFoundError("it has no tokenizer.json or other vocabulary")
     # tokenizer.json is exact; for Qwen, AutoTokenizer would build a tokenizer with other rules
     loader = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer

@@ -28,7 +28,6 @@ from pathlib import Path
 
 from cme.miniature import corpus, vocabulary
 from cme.miniature.corpus import Text
-from cme.miniature.families import FAMILIES as ARCHITECTURES
 from cme.miniature.problems import FAULTS
 from cme.miniature.vocabulary import FAMILIES, Beliefs
 from cme.records import read_json
@@ -225,6 +224,8 @@ def tokenizer_texts() -> tuple[str, ...]:
 @cache
 def recipe_digest(name: str) -> str:
     """8 hex digits over what determines a checkpoint: family, build, recipes, and a sample of the training text."""
+    from cme.miniature.families import FAMILIES as ARCHITECTURES
+
     family, build, last = split_name(name)
     parts = [repr(ARCHITECTURES[family]), str(build), *tokenizer_texts()]
     step: str | None = last

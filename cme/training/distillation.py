@@ -23,7 +23,8 @@ from datasets import Dataset
 from transformers import AutoConfig
 from trl import DistillationConfig
 
-from cme.checkpoints import Checkpoint, ensure, load_tokenizer
+from cme.availability import ensure
+from cme.checkpoints import Checkpoint, load_tokenizer
 from cme.models import chat
 from cme.records import Prompt
 from cme.training.history import TrainingResult
@@ -71,7 +72,7 @@ def check_tokenizers(
     """Raise ValueError unless two checkpoints have the same tokens, read the prompts alike, and end a turn alike.
 
     The variables are those of their chat templates (`cme.checkpoints.load`). Loads tokenizers and no weights. Raises as
-    `cme.checkpoints.ensure` does.
+    `cme.availability.ensure` does.
     """
     own = load_tokenizer(generator, generator_variables)
     other = load_tokenizer(verifier, verifier_variables)

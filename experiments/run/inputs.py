@@ -104,9 +104,9 @@ def resolve_weights(names: Iterable[str], tokenizers_of: Collection[str] = ()) -
     """Make checkpoints, and tokenizers, loadable; return what identifies the weights of each checkpoint by its name.
 
     That is the commit of a checkpoint on the hub, the name of the folder (with a digest) of one that is converted or
-    trained here, and the name of a local folder itself. Raises as `cme.checkpoints.ensure` does.
+    trained here, and the name of a local folder itself. Raises as `cme.availability.ensure` does.
     """
-    from cme.checkpoints import RANDOM, ensure
+    from cme.availability import RANDOM, ensure
     from cme.miniature.models import weights_identity
 
     found = {}

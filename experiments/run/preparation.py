@@ -70,7 +70,7 @@ def prepare(runs: list[Run]) -> None:
         for run in trained:
             selection.keep_saved_checkpoints(run, Store(run))
     if compared or cut:
-        from cme.checkpoints import ensure
+        from cme.availability import ensure
 
         ensure(compared, cut)
     add_to_experiments(run for run in runs if trains(run))
@@ -80,7 +80,7 @@ def make_loadable(runs: list[Run]) -> None:
     """Download, build or convert everything that runs load. Raises as `prepare` does."""
     if not runs:
         return
-    from cme.checkpoints import ensure
+    from cme.availability import ensure
 
     if problems := _missing(runs):
         raise Unavailable("\n".join(problems))
@@ -141,7 +141,7 @@ def _missing(runs: list[Run], more: Sequence[str] = (), more_tokenizers: Sequenc
     copies = dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run))
     problems = []
     if names or tokenizers or copies:
-        from cme.checkpoints import check_available
+        from cme.availability import check_available
 
         hosted = [copy.repository for copy in copies if copy.path is None]
         with as_bad_config():
@@ -269,7 +269,7 @@ def _check_disk_space(runs: list[Run]) -> None:
     """Raise Unavailable if the policies of runs that are not trained yet do not fit on the disk."""
     from torch.cuda import is_available
 
-    from cme.checkpoints import ensure
+    from cme.availability import ensure
 
     for root in dict.fromkeys(run.results_dir for run in runs):
         spaces, used = [], 0

@@ -91,7 +91,7 @@ def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
 
 def cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
     """The commits of checkpoints and data sets in the local cache; the digests of local data."""
-    from cme.checkpoints import commit as checkpoint_commit
+    from cme.availability import commit as checkpoint_commit
 
     commits = {f"weights of {name}": checkpoint_commit(name) for name in checkpoints}
     commits |= {f"data of {name}": found for name, found in _data_versions(run).items()}

@@ -11,8 +11,9 @@ from hub_snapshots import FIRST, SECOND, add_snapshot
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from cme import Unavailable, checkpoints
-from cme.checkpoints import Checkpoint, check_available, ensure, load, stop_ids
+from cme import Unavailable, availability, checkpoints
+from cme.availability import check_available, ensure
+from cme.checkpoints import Checkpoint, load, stop_ids
 from cme.models import chat, packages
 
 Tiny = Callable[..., Checkpoint]
@@ -79,7 +80,7 @@ def test_nothing_is_converted_when_one_of_several_is_unavailable(
     def convert(*_: object) -> None:
         raise AssertionError("converted before everything was looked up")
 
-    monkeypatch.setitem(checkpoints.LOCAL, "package", (packages.missing_parts, convert))
+    monkeypatch.setitem(availability.LOCAL, "package", (packages.missing_parts, convert))
     monkeypatch.setenv("CME_MINIATURE", str(tmp_path))
     names = ["package:gemma-3-270m", "miniature:qwen-1/pretrained", "no-such-owner/no-such-model"]
     with pytest.raises(Unavailable) as caught:
@@ -108,8 +109,8 @@ def test_a_checkpoint_of_the_hub_is_the_cached_commit_or_the_named_one(
     second = add_snapshot(hub_cache, "owner/model", SECOND, tiny_folder("llama"))
     names = ["owner/model", f"owner/model@{FIRST}", "random:owner/model"]
     assert ensure(names) == dict(zip(names, map(str, (second, first, second)), strict=True))
-    assert [checkpoints.commit(name) for name in names] == [SECOND, FIRST, SECOND]
-    assert checkpoints.commit(str(tiny_folder("qwen"))) is None
+    assert [availability.commit(name) for name in names] == [SECOND, FIRST, SECOND]
+    assert availability.commit(str(tiny_folder("qwen"))) is None
     kinds = [load(name).model.config.model_type for name in names]
     assert kinds == ["llama", "qwen2", "llama"]
     add_snapshot(hub_cache, "owner/model", "3" * 40, tiny_folder("olmo"))

@@ -65,7 +65,7 @@ class VerifierSettings:
                 raise ValueError(f"{name}={vars(self)[name]}; it must be at least 1")
         template_variables.check(self.chat_template_kwargs)
         if self.quantization is not None:
-            from cme.checkpoints import check_quantization
+            from cme.availability import check_quantization
 
             check_quantization(self.quantization, self.verifiers)
 

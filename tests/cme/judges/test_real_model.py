@@ -13,7 +13,8 @@ import pytest
 import torch
 from samples import response
 
-from cme.checkpoints import Checkpoint, ensure, load
+from cme.availability import ensure
+from cme.checkpoints import Checkpoint, load
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat

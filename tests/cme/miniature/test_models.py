@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cme import Unavailable
-from cme.checkpoints import check_available, ensure
+from cme.availability import check_available, ensure
 from cme.miniature import corpus, families, models, vocabulary
 from cme.miniature.models import RECIPES, checkpoint_folder, checkpoint_names, missing_weights, recipe_digest
 

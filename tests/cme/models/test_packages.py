@@ -9,10 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
+import transformers
 
 from cme import Unavailable
-from cme.checkpoints import check_available, ensure
+from cme.availability import check_available, ensure
 from cme.models import packages
 from cme.models.packages import PACKAGES, Package, convert, missing_parts
 from cme.runtime import space
@@ -35,7 +35,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines.append(f"{hashlib.sha256(content).hexdigest()}  tiny_part{number}/data/part{number}.bin\n")
     (listed / "tiny.sha256").write_text("".join(lines))
     whole = b"".join(CONTENTS)
-    package = Package(len(whole), hashlib.sha256(whole).hexdigest(), 1000, INSTALL, torch.bfloat16, (7, 5))
+    package = Package(len(whole), hashlib.sha256(whole).hexdigest(), 1000, INSTALL, "bfloat16", (7, 5))
     monkeypatch.setitem(PACKAGES, "tiny", package)
     monkeypatch.setattr(packages, "PARTS", listed)
     monkeypatch.setenv("CME_CACHE", str(tmp_path / "cache"))
@@ -49,7 +49,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     read: list[bytes] = []
 
     def loader(kind: str) -> object:
-        def from_pretrained(place: Path, *, gguf_file: str, dtype: torch.dtype | None = None) -> object:
+        def from_pretrained(place: Path, *, gguf_file: str, dtype: str | None = None) -> object:
             read.append((place / gguf_file).read_bytes())
             config, generation = SimpleNamespace(quantization_config={}), SimpleNamespace(eos_token_id=7)
 
@@ -61,8 +61,8 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
 
         return SimpleNamespace(from_pretrained=from_pretrained)
 
-    monkeypatch.setattr(packages, "AutoModelForCausalLM", loader("model"))
-    monkeypatch.setattr(packages, "AutoTokenizer", loader("tokenizer"))
+    monkeypatch.setattr(transformers, "AutoModelForCausalLM", loader("model"))
+    monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
     yield read
     assert not [name for name in sys.modules if name.startswith("tiny_part")]
 
@@ -71,7 +71,7 @@ def test_right_parts_are_joined_in_order_and_converted_once(parts: Path, saved: 
     place = Path(ensure(["package:tiny"])["package:tiny"])
     assert saved == [b"".join(CONTENTS)] * 2  # for tokenizer and model
     assert {p.name: p.read_text() for p in place.iterdir()} == {
-        "model": "torch.bfloat16 [7, 5]",
+        "model": "bfloat16 [7, 5]",
         "tokenizer": "None 7",
     }
     assert ensure(["random:package:tiny"])["random:package:tiny"] == str(place) and len(saved) == 2

@@ -13,7 +13,8 @@ from naive import score_ids
 from verifiers import Tiny
 
 from cme import Unavailable
-from cme.checkpoints import Checkpoint, check_available, commit, load
+from cme.availability import check_available, commit
+from cme.checkpoints import Checkpoint, load
 from cme.data import instruction_following, instructions
 from cme.models import chat, fine_tuned, packages
 from cme.models.fine_tuned import Recipe

@@ -7,7 +7,7 @@ import pytest
 from small_runs import Cell, composed
 
 from analysis.tables.reward_probe import line_label
-from cme import checkpoints
+from cme import availability, checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers
 from cme.records import RewardProbeRecord, read_record
@@ -211,7 +211,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
     def never(names: list[str]) -> dict[str, str]:
         raise AssertionError("built before it was checked")
 
-    monkeypatch.setattr(checkpoints, "ensure", never)
+    monkeypatch.setattr(availability, "ensure", never)
     monkeypatch.setattr(files, "read_rows", lambda copy: [{"instruction": "a"}] * copy.source.rows)
     assert main([*arguments, f"results_dir={tmp_path / 'runs'}"]) == 2
     printed = capsys.readouterr()

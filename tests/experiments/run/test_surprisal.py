@@ -181,7 +181,7 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
 def test_weights_are_known_by_commit_digest_or_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from cme import checkpoints
+    from cme import availability
     from experiments.run.inputs import resolve_weights
 
     build = tmp_path / "qwen-1-sft" / "build.json"
@@ -192,7 +192,7 @@ def test_weights_are_known_by_commit_digest_or_folder(
         "package:a": "/cache/a-1234",
         "miniature:qwen-1/sft": str(build.parent),
     }
-    monkeypatch.setattr(checkpoints, "ensure", lambda names, tokenizers_of: places)
+    monkeypatch.setattr(availability, "ensure", lambda names, tokenizers_of: places)
     for digest in ("0123456789", "abcdef0123"):  # built, and built again
         build.write_text(json.dumps({"sha256": digest}))
         found = ["1a2b", "./model", "a-1234", f"qwen-1-sft-{digest[:8]}"]
