@@ -30,6 +30,16 @@ Granularity = Literal["sequence", "token"]
 Normalize = Literal["position", "sequence"]
 
 
+class _ConstructorSignature:
+    """The signature of a class: that of its constructor, which a dataclass gets after it is made."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature | None:
+        if instance is not None:
+            return None  # no statement on what an instance is called with
+        _, *parameters = inspect.signature(owner.__init__).parameters.values()  # type: ignore[misc]
+        return inspect.Signature(parameters)
+
+
 class Reward(ABC):
     """A reward function for `GRPOTrainer(reward_funcs=...)`.
 
@@ -74,10 +84,8 @@ class Reward(ABC):
             made.__name__ = cls.__name__
         return made
 
-    # a reward without a constructor takes no settings, although __new__ accepts any
-    __new__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("cls", inspect.Parameter.POSITIONAL_ONLY)]
-    )
+    # Python 3.11.2 would take the one of __new__, unless a class has a constructor of its own
+    __signature__ = _ConstructorSignature()
 
     def __init__(self) -> None:  # noqa: B027 - not abstract
         """Take no settings, unless a subclass does."""

@@ -57,7 +57,7 @@ def _run(run: Run) -> Path:
     return path
 
 
-run = Job(_run, record_path)
+run = Job(_run, record_path, lambda run: [run.generator])
 
 
 def _measure(run: Run, path: Path) -> SanityRecord:

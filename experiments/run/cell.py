@@ -27,6 +27,7 @@ from experiments.config import identity
 from experiments.config.components import locate
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
+from experiments.run.inputs import training_checkpoints
 from experiments.run.store import RECORD, Store, count_unscored_selection, finished_comparators, trains
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
@@ -40,10 +41,12 @@ class Job:
     Attributes:
         function: Makes the record unless it exists, and returns its path.
         record_path: Where the record lies, in a folder of this cell alone.
+        checkpoints: The names of those that it loads, besides those of its judge.
     """
 
     function: Callable[[Run], Path]
     record_path: Callable[[Run], Path]
+    checkpoints: Callable[[Run], list[str]] = training_checkpoints
 
     def __call__(self, run: Run) -> Path:
         """Make the record unless it exists; return its path."""
@@ -55,16 +58,19 @@ class SweepStopped(BaseException):
 
 
 def record_path(run: Run) -> Path:
-    """Where a cell's record lies. Raises BadConfig if `experiment.run` names something other than a Job."""
-    if trains(run):
-        return Store(run).record
+    """Where a cell's record lies. Raises BadConfig as `job_of` does."""
+    return Store(run).record if trains(run) else job_of(run).record_path(run)
+
+
+def job_of(run: Run) -> Job:
+    """The Job of a run that trains nothing. Raises BadConfig if `experiment.run` names something else."""
     try:
         job = locate(run.experiment.run)
     except ImportError as error:
         raise BadConfig(f"experiment.run={run.experiment.run} cannot be imported: {error}") from error
     if not isinstance(job, Job):
         raise BadConfig(f"experiment.run={run.experiment.run}; it must name a Job of {__name__}")
-    return job.record_path(run)
+    return job
 
 
 def is_done(run: Run) -> bool:

@@ -17,7 +17,7 @@ from experiments.config.runs import Run
 from experiments.config.trainers import Optimization
 from experiments.config.validation import BadConfig, as_bad_config
 from experiments.run import inputs, judging, provenance
-from experiments.run.cell import is_done
+from experiments.run.cell import is_done, job_of
 from experiments.run.store import Store, add_to_experiments, trains
 from experiments.run.twin import find_twin
 
@@ -104,7 +104,7 @@ def checkpoint_names(runs: list[Run]) -> list[str]:
     names: list[str] = []
     for run in runs:
         judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
-        names += inputs.training_checkpoints(run)
+        names += inputs.training_checkpoints(run) if trains(run) else job_of(run).checkpoints(run)
         names += [name for judge in judges for name in judging.checkpoints(judge)]
         names += run.comparators.values()
     return list(dict.fromkeys(names))
@@ -216,8 +216,8 @@ def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
     capabilities = cpu.get_capabilities()
     if not cuda.is_available() and not any(capabilities.get(name) for name in CPU_BFLOAT16):
         print(
-            "warning: this CPU has no instructions for bfloat16 and is far slower in it than in float32; add "
-            f"{' '.join(remedies)}",
+            "warning: this CPU has no instructions for bfloat16 and is far slower in it than in float32, so runs take "
+            f"far longer than estimated; add {' '.join(remedies)}",
             file=sys.stderr,
         )
 

@@ -176,6 +176,7 @@ def test_a_verifier_that_is_the_generator_warns_once_for_a_sweep(capsys: pytest.
             ["miniature:gemma-1/verifier", "miniature:olmo-1/verifier", "miniature:qwen-1/pretrained"],
         ),
         (["reward=random"], ["miniature:olmo-1/verifier", "miniature:qwen-1/pretrained"]),
+        (["experiment=judge_sanity"], ["miniature:qwen-1/pretrained"]),
     ],
 )
 def test_checkpoints_are_those_that_cells_load_each_once(arguments: list[str], names: list[str]) -> None:
