@@ -63,9 +63,10 @@ def test_a_probe_is_run_in_place_of_the_pipeline(
 QUICK = ("main_table", "math")
 
 
-def runs_at_miniature_scale(file: Path) -> bool:
-    sweep = OmegaConf.load(file).experiment.get("sweep", {})
-    return not sweep or "miniature" in sweep
+def trains_at_miniature_scale(file: Path) -> bool:
+    experiment = OmegaConf.load(file).experiment
+    sweep = experiment.get("sweep", {})
+    return "run" not in experiment and (not sweep or "miniature" in sweep)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def runs_at_miniature_scale(file: Path) -> bool:
     [
         pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow)
         for file in sorted((composition.CONF / "experiment").glob("*.yaml"))
-        if runs_at_miniature_scale(file)
+        if trains_at_miniature_scale(file)
     ],
 )
 def test_every_experiment_runs_at_miniature_scale(cell: Cell, experiment: str) -> None:
