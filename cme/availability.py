@@ -1,7 +1,7 @@
 """Which checkpoints can be loaded, and where their files are. Imports neither torch nor transformers.
 
-So a command that lacks a checkpoint says so at once. `cme.checkpoints` loads what is available, and has the forms of
-names.
+So a command that lacks a checkpoint says so at once. `cme.checkpoints` loads checkpoints, and its docstring lists the
+forms of their names.
 """
 
 from collections.abc import Callable, Collection, Sequence

@@ -29,8 +29,8 @@ settings.load_profile("light")
 gc.set_threshold(
     50_000, 20, 20
 )  # Python's default of 700 takes a seventh of the time of composing a configuration
-# A quarter of the time of composing a configuration: OmegaConf parses by `yaml.SafeLoader`, of which this is the one in
-# C, and Hydra copies its store of schemas, in which nothing changes.
+# Composing a configuration takes a quarter less time with the YAML parser in C, which OmegaConf finds by this name, and
+# without copies of Hydra's store of schemas, which never changes.
 yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
 ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 _frozen_modules = 0

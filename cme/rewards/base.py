@@ -84,7 +84,7 @@ class Reward(ABC):
             made.__name__ = cls.__name__
         return made
 
-    # Python 3.11.2 would take the one of __new__, unless a class has a constructor of its own
+    # without it, Python 3.11.2 shows the arguments of __new__ for a class that inherits its constructor
     __signature__ = _ConstructorSignature()
 
     def __init__(self) -> None:  # noqa: B027 - not abstract

@@ -41,7 +41,7 @@ class Job:
     Attributes:
         function: Makes the record unless it exists, and returns its path.
         record_path: Where the record lies, in a folder of this cell alone.
-        checkpoints: The names of those that it loads, besides those of its judge.
+        checkpoints: Names the checkpoints that it loads, besides those of its judge.
     """
 
     function: Callable[[Run], Path]

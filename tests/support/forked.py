@@ -8,9 +8,7 @@ import gc
 import multiprocessing
 import os
 import runpy
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -49,22 +47,6 @@ def start(
     process = _context.Process(target=_run, args=(list(arguments), cwd, environment, stdout, stderr, before))
     process.start()
     return process
-
-
-def run(
-    arguments: Sequence[str], cwd: Path, timeout: float = 300, **variables: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end. Raises TimeoutError after `timeout` seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
-        process = start(arguments, cwd, variables, stdout, stderr)
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise TimeoutError(f"run.py {' '.join(arguments)}: {stderr.read_text()}")
-        return subprocess.CompletedProcess(
-            list(arguments), process.exitcode, stdout.read_text(), stderr.read_text()
-        )
 
 
 def _run(
